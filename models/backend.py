@@ -1,0 +1,74 @@
+"""TensorFlow started the same way everywhere: quiet, with fixed threads and deterministic kernels.
+
+Import this module before anything else imports TensorFlow or Keras, and call `start()` once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from utils.workflow.errors import BrokenEnvironmentError
+
+_STARTED = False
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity where the system tells it, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what native code prints during the import; shown again only when the import fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def start(threads: int = 0) -> None:
+    """Import TensorFlow quietly, fix its threads and switch deterministic kernels on. Safe to call again.
+
+    threads  intra-operation threads; 0 = the cores this process may use. oneDNN stays on: it halves a step.
+    raises   BrokenEnvironmentError when TensorFlow or Keras cannot be imported
+    """
+    global _STARTED  # noqa: PLW0603 - TensorFlow's own state is global too
+    if _STARTED:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+    try:
+        with _quiet_stderr():
+            import keras
+            import tensorflow as tf
+
+            count = threads or usable_cores()
+            with contextlib.suppress(RuntimeError):  # already initialised by the caller, a notebook for example
+                tf.config.threading.set_intra_op_parallelism_threads(count)
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.experimental.enable_op_determinism()
+            tf.config.list_logical_devices()
+    except ImportError as error:
+        raise BrokenEnvironmentError(
+            f"TensorFlow or Keras cannot be imported: {error}.", "Run: make env, then make doctor."
+        ) from error
+    # Dropout layers draw their first seeds from here; every training step sets them again.
+    keras.utils.set_random_seed(0)
+    _STARTED = True

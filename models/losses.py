@@ -1,0 +1,92 @@
+"""Loss terms, each a mean over weighted pixels. keras.ops only; every function returns a scalar tensor.
+
+Shapes: images (B, H, W, C) float32, weights (B, H, W) float32 with 0 where the target is cloudy or missing.
+A batch without any weight gives 0, not NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+CHARBONNIER_EPS = 1e-3  # network units; rounds the corner of |x| at 0.25e-3 reflectance
+INDEX_DENOMINATOR = 0.03  # reflectance; smaller sums are noise over water and shadow
+
+
+def weighted_mean(values: Any, weight: Any) -> Any:
+    """Mean of values (B, H, W) under weight (B, H, W); 0 when all weights are 0."""
+    total = ops.sum(weight)
+    return ops.sum(values * weight) / ops.where(total > 0, total, ops.ones_like(total))
+
+
+def l1(predicted: Any, target: Any, weight: Any) -> Any:
+    """Mean absolute error over bands and weighted pixels."""
+    return weighted_mean(ops.mean(ops.abs(predicted - target), axis=-1), weight)
+
+
+def charbonnier(predicted: Any, target: Any, weight: Any, eps: float = CHARBONNIER_EPS) -> Any:
+    """Mean of sqrt(difference^2 + eps^2): the absolute error with a round corner."""
+    return weighted_mean(ops.mean(ops.sqrt(ops.square(predicted - target) + eps * eps), axis=-1), weight)
+
+
+def change_weight(weight: Any, changed: Any, factor: float) -> Any:
+    """Weights times 1 + factor on changed pixels; changed is (B, H, W) of 0 and 1."""
+    return weight * (1.0 + factor * changed)
+
+
+def binary_cross_entropy(decision: Any, target: Any, from_logits: bool) -> Any:
+    """Mean cross-entropy of a map of decisions against one target value in 0..1 (smoothed labels)."""
+    wanted = ops.ones_like(decision) * target
+    return ops.mean(ops.binary_crossentropy(wanted, decision, from_logits=from_logits))
+
+
+def spectral_angle(predicted: Any, target: Any, weight: Any) -> Any:
+    """Mean angle between spectra in radians; both in reflectance.
+
+    arctan2 of the parts across and along the target: unlike arccos its gradient is finite at angle 0.
+    """
+    dot = ops.sum(predicted * target, axis=-1)
+    across = ops.sum(ops.square(predicted), -1) * ops.sum(ops.square(target), -1) - ops.square(dot)
+    return weighted_mean(ops.arctan2(ops.sqrt(ops.maximum(across, 0.0) + 1e-12), dot), weight)
+
+
+def normalised_difference(first: Any, second: Any) -> Any:
+    """(a - b) / (a + b) with the denominator kept at 0.03 or more."""
+    return (first - second) / ops.maximum(first + second, INDEX_DENOMINATOR)
+
+
+def index_error(predicted: Any, target: Any, weight: Any, pairs: tuple[tuple[int, int], ...]) -> Any:
+    """Sum over channel pairs (a, b) of the mean absolute error of (a - b) / (a + b); reflectance."""
+    total = ops.zeros(())
+    for a, b in pairs:
+        p = normalised_difference(predicted[..., a], predicted[..., b])
+        t = normalised_difference(target[..., a], target[..., b])
+        total = total + weighted_mean(ops.abs(p - t), weight)
+    return total
+
+
+def _gaussian(channels: int, size: int = 11, sigma: float = 1.5) -> Any:
+    """(size, size, channels, 1) kernel of a depthwise Gaussian filter, sum 1."""
+    axis = np.exp(-0.5 * ((np.arange(size) - size // 2) / sigma) ** 2)
+    window = np.outer(axis, axis) / axis.sum() ** 2
+    return np.repeat(window[:, :, None, None], channels, axis=2).astype("float32")
+
+
+def ssim_loss(predicted: Any, target: Any, weight: Any) -> Any:
+    """1 - SSIM (Wang 2004: 11 x 11 Gaussian, sigma 1.5, L = 1), reflectance, where the whole window has weight."""
+    kernel = _gaussian(predicted.shape[-1])
+
+    def blur(x: Any) -> Any:
+        return ops.depthwise_conv(x, kernel, strides=1, padding="valid")
+
+    mean_p, mean_t = blur(predicted), blur(target)
+    var_p = blur(ops.square(predicted)) - ops.square(mean_p)
+    var_t = blur(ops.square(target)) - ops.square(mean_t)
+    cov = blur(predicted * target) - mean_p * mean_t
+    c1, c2 = 0.01**2, 0.03**2
+    top = (2 * mean_p * mean_t + c1) * (2 * cov + c2)
+    bottom = (ops.square(mean_p) + ops.square(mean_t) + c1) * (var_p + var_t + c2)
+    whole = -ops.max_pool(-weight[..., None], 11, 1, "valid")  # (B, H-10, W-10, 1): the smallest weight in the window
+    return weighted_mean(1.0 - ops.mean(top / bottom, axis=-1), ops.cast(whole[..., 0] > 0, "float32"))

@@ -1,0 +1,138 @@
+"""Names of the models and how each is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from models.config import ModelConf
+from utils.workflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras
+
+ScalerMode = Literal["standard", "fixed"]
+SAR_CHANNELS = 4  # VV and VH at t0 and t1
+FIXED_EXTRA = 3  # scaler mode fixed adds two SAR differences before the optical bands and the valid mask after them
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of the registry.
+
+    scaler       the mode of normalisation it was designed for
+    adversarial  trained against a discriminator
+    builder      (conf, channels_in, channels_out, optical_start) -> Keras model, free of height and width
+    """
+
+    name: str
+    scaler: ScalerMode
+    adversarial: bool
+    summary: str
+    builder: Callable[[ModelConf, int, int, int], Any]
+
+
+def _published(conf: ModelConf, channels_in: int, channels_out: int, start: int) -> Any:
+    from models.generator import build_generator
+
+    return build_generator(conf, channels_in, channels_out, start)
+
+
+def _resunet(conf: ModelConf, channels_in: int, channels_out: int, start: int) -> Any:
+    from models.resunet import build_resunet
+
+    return build_resunet(conf, channels_in, channels_out, start)
+
+
+def _dsen2cr(conf: ModelConf, channels_in: int, channels_out: int, start: int) -> Any:
+    from models.dsen2cr import build_dsen2cr
+
+    return build_dsen2cr(conf, channels_in, channels_out, start)
+
+
+REGISTRY: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec("published_gan", "standard", True, "conditional GAN as published; L1 + patch discriminator", _published),
+        ModelSpec("resunet", "fixed", False, "residual U-Net, the recommended default; step 0 copies S2(t0)", _resunet),
+        ModelSpec("dsen2cr", "standard", False, "residual network at full resolution, peer for comparison", _dsen2cr),
+    )
+}
+
+
+def spec_of(conf: ModelConf) -> ModelSpec:
+    """The registry entry of a model.yaml.
+
+    raises  ConfigError for an unknown name, listing those that exist
+    """
+    if conf.model not in REGISTRY:
+        raise ConfigError(f"model: '{conf.model}' is unknown.", f"Choose one of {', '.join(sorted(REGISTRY))}.")
+    return REGISTRY[conf.model]
+
+
+def scaler_mode(conf: ModelConf) -> ScalerMode:
+    """Normalisation mode of a model: its own unless model.yaml says otherwise."""
+    return conf.scaler or spec_of(conf).scaler
+
+
+def channels(mode: ScalerMode, optical_bands: int) -> tuple[int, int]:
+    """(channels of x, first optical channel of x) for a number of optical bands."""
+    if mode == "fixed":
+        return SAR_CHANNELS + FIXED_EXTRA + optical_bands, SAR_CHANNELS + 2
+    return SAR_CHANNELS + optical_bands, SAR_CHANNELS
+
+
+def check_shapes(conf: ModelConf, bands: tuple[str, ...], size_px: int) -> None:
+    """Compare the shapes written in model.yaml with the dataset; null agrees with everything.
+
+    raises  ConfigError naming both numbers
+    """
+    width, _ = channels(scaler_mode(conf), len(bands))
+    optical = ", ".join(bands)
+    checks = [
+        ("input_shape", conf.input_shape[2], width, f"channels of x (Sentinel-1 and {optical})"),
+        ("dim_gt_image", conf.dim_gt_image[2], len(bands), f"optical bands ({optical})"),
+    ]
+    for name, shape in (("input_shape", conf.input_shape), ("dim_gt_image", conf.dim_gt_image)):
+        checks += [(name, shape[axis], size_px, "pixels a tile side") for axis in (0, 1)]
+    if conf.model == "published_gan":
+        checks.append(("last_layer", conf.last_layer[0], len(bands), f"optical bands ({optical})"))
+    for name, written, found, what in checks:
+        if written is not None and written != found:
+            raise ConfigError(
+                f"model.yaml: {name} says {written}, the dataset has {found} {what}.",
+                f"Write {found} or null in {name}, or build the dataset with other bands or tiles.",
+            )
+
+
+def build(conf: ModelConf, optical_bands: int) -> keras.Model:
+    """Build the network that predicts, with fresh weights.
+
+    raises  ConfigError for an unknown name
+    """
+    width, start = channels(scaler_mode(conf), optical_bands)
+    model = spec_of(conf).builder(conf, width, optical_bands, start)
+    return model
+
+
+def size_multiple(conf: ModelConf) -> int:
+    """Height and width that the network takes are multiples of this."""
+    return int(2 ** len(conf.widths)) if spec_of(conf).name == "resunet" else 1
+
+
+def macs_per_pixel(model: keras.Model, size_px: int = 64) -> float:
+    """Multiply-accumulate operations of all convolutions for one pixel of x (a 1 x 1 on a global mean counts once)."""
+    import keras
+
+    total = 0
+    copy = keras.Model(model.inputs, [layer.output for layer in model.layers if _is_conv(layer)])
+    shapes = copy.compute_output_shape((1, size_px, size_px, model.inputs[0].shape[-1]))
+    for layer, shape in zip([layer for layer in model.layers if _is_conv(layer)], shapes, strict=True):
+        kernel = layer.kernel.shape
+        total += int(kernel[0] * kernel[1] * kernel[2] * kernel[3]) * int(shape[1]) * int(shape[2])
+    return total / size_px**2
+
+
+def _is_conv(layer: Any) -> bool:
+    return type(layer).__name__ in ("Conv2D", "DepthwiseConv2D")
