@@ -1,0 +1,163 @@
+"""From digital numbers to beta0: calibration tables, thermal noise of all processor generations, border noise.
+
+Tables are vectors: one per image line, each with its own pixel positions. Between them values are bilinear, beyond
+them they are clamped, never extrapolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from utils.science.grid import Window
+
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+Ipf = tuple[int, int]
+NoiseState = Literal["yes", "no_data", "already", "off"]
+
+FIRST_IPF_WITH_AZIMUTH_NOISE: Ipf = (2, 90)
+# Up to IPF 2.50 the noise tables have another, unverified scale (SNAP multiplies them by k DN0^2 in one operator and
+# not in another): the noise of such products is left in and the product says so.
+LAST_IPF_WITHOUT_USABLE_NOISE: Ipf = (2, 50)
+_BORDER_PX = 500
+_BORDER_DN = 30
+_BORDER_DENOISED_DN = 0.5
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """Values at (line, pixel) nodes.
+
+    lines   (n,) int, increasing; may reach beyond the image
+    pixels  n arrays of increasing pixel numbers, of lengths that may differ
+    values  n float arrays of the same lengths
+    """
+
+    lines: NDArray[np.int64]
+    pixels: Sequence[NDArray[np.int64]]
+    values: Sequence[FloatArray]
+
+    def on_image(self, window: Window) -> FloatArray:
+        """Values at the pixels of an image window, (rows, cols) float64; NaN where a node needed is NaN."""
+        lines = np.arange(window.row, window.row + window.rows, dtype=float)
+        columns = np.arange(window.col, window.col + window.cols, dtype=float)
+        low, weight = _bracket(self.lines.astype(float), lines)
+        needed = range(int(low.min()), min(int(low.max()) + 2, len(self.lines)))
+        table = np.stack([np.interp(columns, self.pixels[i], self.values[i]) for i in needed])
+        below, above = low - needed[0], np.minimum(low - needed[0] + 1, len(table) - 1)
+        # np.where: a NaN node with weight 0 must not spoil its neighbour's line
+        first = np.where(weight[:, None] < 1, (1 - weight[:, None]) * table[below], 0.0)
+        second = np.where(weight[:, None] > 0, weight[:, None] * table[above], 0.0)
+        return np.asarray(first + second)
+
+
+def _bracket(nodes: FloatArray, at: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+    """Index of the node below each position and the weight of the next one; clamped at both ends."""
+    low = np.clip(np.searchsorted(nodes, at, side="right") - 1, 0, max(len(nodes) - 2, 0))
+    if len(nodes) == 1:
+        return low, np.zeros_like(at)
+    weight = (at - nodes[low]) / (nodes[low + 1] - nodes[low])
+    return low, np.clip(weight, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class AzimuthNoise:
+    """Factor along azimuth, valid inside one block of the image (inclusive bounds)."""
+
+    first_line: int
+    last_line: int
+    first_pixel: int
+    last_pixel: int
+    lines: NDArray[np.int64]
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class NoiseTables:
+    """Thermal noise of one polarisation, DN^2: range table times the factor of the azimuth block."""
+
+    range_table: VectorTable
+    azimuth: Sequence[AzimuthNoise] = ()
+
+    @property
+    def has_data(self) -> bool:
+        """False when every value is zero or missing, as in products of early 2015."""
+        return any(bool(np.any(np.nan_to_num(v) > 0)) for v in self.range_table.values)
+
+    def on_image(self, window: Window) -> FloatArray:
+        """Noise power in DN^2, (rows, cols) float64; NaN where the table has none (a zero means missing)."""
+        known = [np.where(v > 0, v, np.nan) for v in self.range_table.values]
+        eta = VectorTable(self.range_table.lines, self.range_table.pixels, known).on_image(window)
+        for block in self.azimuth:
+            rows = _overlap(block.first_line, block.last_line, window.row, window.rows)
+            cols = _overlap(block.first_pixel, block.last_pixel, window.col, window.cols)
+            lines = np.arange(window.row, window.row + window.rows, dtype=float)[rows]
+            eta[rows, cols] *= np.interp(lines, block.lines, block.values)[:, None]
+        return eta
+
+
+def _overlap(first: int, last: int, start: int, count: int) -> slice:
+    """Part of start .. start + count that lies in first .. last, relative to start."""
+    low, high = max(first - start, 0), min(last + 1 - start, count)
+    return slice(low, max(high, low))
+
+
+def noise_state(ipf: Ipf, tables: NoiseTables | None, already_removed: bool, wanted: bool) -> NoiseState:
+    """What will be done about thermal noise: yes, no_data, already (by the processor) or off."""
+    if already_removed:
+        return "already"
+    if not wanted:
+        return "off"
+    if tables is None or ipf <= LAST_IPF_WITHOUT_USABLE_NOISE or not tables.has_data:
+        return "no_data"
+    return "yes"
+
+
+def beta0(dn: NDArray[np.uint16], beta_nought: FloatArray, noise_dn2: FloatArray | None) -> Float32Array:
+    """beta0 = (DN^2 - noise) / betaNought^2, float32 linear power.
+
+    dn           (rows, cols) digital numbers; 0 = no sample
+    beta_nought  calibration table at the same pixels; the absolute calibration constant is already inside it
+    noise_dn2    noise power, NaN where unknown (DN^2 is kept there), or None
+    returns      NaN where DN is 0; negative where the signal is below the noise: clipping here would bias means
+    """
+    power = dn.astype(np.float64) ** 2
+    if noise_dn2 is not None:
+        power -= np.nan_to_num(noise_dn2, nan=0.0)
+    return np.where(dn > 0, power / beta_nought**2, np.nan).astype(np.float32)
+
+
+def border_noise(
+    dn_copol: NDArray[np.uint16], noise_dn2: FloatArray | None, window: Window, lines: int, samples: int
+) -> NDArray[np.bool_]:
+    """Border noise of products before IPF 2.90: dark pixels in the outer 500 lines and columns, joined to the edge.
+
+    dn_copol   (rows, cols) co-polarised DN of `window`; the window must reach the image edge where it enters the
+               outer 500 pixels (see with_edges), since lakes survive only by not touching the edge
+    lines, samples  size of the whole image
+    """
+    residual = dn_copol.astype(float) ** 2 - (0.0 if noise_dn2 is None else np.nan_to_num(noise_dn2))
+    dark = (dn_copol < _BORDER_DN) | (np.sqrt(np.maximum(residual, 0)) < _BORDER_DENOISED_DN)
+    line = np.arange(window.row, window.row + window.rows)[:, None]
+    pixel = np.arange(window.col, window.col + window.cols)[None, :]
+    depth = np.minimum(np.minimum(line, lines - 1 - line), np.minimum(pixel, samples - 1 - pixel))
+    labels, count = ndimage.label(dark & (depth < _BORDER_PX))
+    at_edge = np.zeros(count + 1, bool)
+    at_edge[np.unique(labels[depth == 0])] = True
+    at_edge[0] = False
+    return np.asarray(at_edge[labels])
+
+
+def with_edges(window: Window, lines: int, samples: int) -> Window:
+    """The window, grown to the image edge on every side where it enters the outer 500 pixels."""
+    top = 0 if window.row < _BORDER_PX else window.row
+    left = 0 if window.col < _BORDER_PX else window.col
+    bottom = lines if window.row + window.rows > lines - _BORDER_PX else window.row + window.rows
+    right = samples if window.col + window.cols > samples - _BORDER_PX else window.col + window.cols
+    return Window(top, left, bottom - top, right - left)

@@ -1,0 +1,103 @@
+"""Layover and radar shadow on the map, by marching along the ground direction to the sensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from utils.science import geocode_kernels as kernels
+from utils.science.geocode import MapNodes
+
+LAYOVER, SHADOW, NO_SAMPLE, DEM_MISSING, BORDER = 1, 2, 4, 8, 16
+
+
+def layover_shadow(nodes: MapNodes, height_m: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Bits 1 (layover) and 2 (shadow) of every map cell.
+
+    height_m  (rows, cols) float32 ellipsoidal heights of the grid of `nodes`; terrain outside is not seen, so the
+              grid must be larger than the wanted area by relief * max(tan, 1 / tan) of the incidence angle
+    Shadow at P: for some s > 0, h(P + s u) - h(P) > s / tan(incidence), u towards the sensor.
+    Layover: h(P - s u) - h(P) >= s tan(incidence), or h(P) - h(P + s u) >= s tan(incidence).
+    """
+    bits = np.zeros(height_m.shape, np.uint8)
+    cosine = nodes.values[..., 6]
+    if np.all(np.isnan(cosine)):
+        return bits
+    tangent = np.sqrt(1 / cosine**2 - 1)
+    gentlest = min(float(np.nanmin(tangent)), 1 / float(np.nanmax(tangent)))
+    candidates = _near_steep(height_m, nodes.grid.dx, gentlest)
+    if candidates.any():
+        middle = nodes.values[:, :, nodes.values.shape[2] // 2 : nodes.values.shape[2] // 2 + 1, :]
+        low, high = float(np.nanmin(height_m)), float(np.nanmax(height_m))
+        _march(np.ascontiguousarray(middle), nodes.step_px, height_m, nodes.grid.dx, low, high, candidates, bits)
+    return bits
+
+
+def _near_steep(height_m: NDArray[np.float32], cell_m: float, slope: float) -> NDArray[np.bool_]:
+    """Cells that a slope steep enough for layover or shadow could affect; on gentle terrain none.
+
+    A difference h(P + s u) - h(P) above s * slope needs at least one cell on the way that is steeper than that.
+    """
+    down = np.abs(np.diff(height_m, axis=0, append=height_m[-1:]))
+    right = np.abs(np.diff(height_m, axis=1, append=height_m[:, -1:]))
+    # largest differences of a bilinear cell: its two edges in either direction
+    along_y = np.maximum(down, np.roll(down, -1, axis=1))
+    along_x = np.maximum(right, np.roll(right, -1, axis=0))
+    steep = np.hypot(along_y, along_x) >= 0.99 * slope * cell_m
+    if not steep.any():
+        return np.zeros(height_m.shape, bool)
+    relief = float(np.nanmax(height_m) - np.nanmin(height_m))
+    reach = 2 * int(np.ceil(relief / slope / cell_m)) + 3
+    near = ndimage.maximum_filter1d(steep.astype(np.uint8), reach, axis=0)
+    return np.asarray(ndimage.maximum_filter1d(near, reach, axis=1) > 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _height_at(height_m: Any, y: float, x: float) -> float:
+    rows, cols = height_m.shape
+    if y < 0 or x < 0 or y > rows - 1 or x > cols - 1:
+        return np.nan
+    i, j = min(int(y), rows - 2), min(int(x), cols - 2)
+    fy, fx = y - i, x - j
+    upper = (1 - fx) * height_m[i, j] + fx * height_m[i, j + 1]
+    return (1 - fy) * upper + fy * ((1 - fx) * height_m[i + 1, j] + fx * height_m[i + 1, j + 1])
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def _march(values: Any, step: int, height_m: Any, cell_m: float, low: float, high: float, todo: Any, bits: Any) -> None:
+    rows, cols = height_m.shape
+    for r in prange(rows):
+        row_values = kernels.node_row(values, step, r, 6, 9)
+        for c in range(cols):
+            height = height_m[r, c]
+            if not todo[r, c] or np.isnan(height):
+                continue
+            at = c / step
+            j = min(int(at), row_values.shape[0] - 2)
+            f = at - j
+            cosine = (1 - f) * row_values[j, 0, 0] + f * row_values[j + 1, 0, 0]
+            if np.isnan(cosine):
+                continue
+            tangent = np.sqrt(1 / (cosine * cosine) - 1)
+            ux = (1 - f) * row_values[j, 0, 1] + f * row_values[j + 1, 0, 1]
+            uy = -((1 - f) * row_values[j, 0, 2] + f * row_values[j + 1, 0, 2])  # rows go south
+            k = 1
+            while k * cell_m / tangent <= high - height:
+                if _height_at(height_m, r + k * uy, c + k * ux) - height > k * cell_m / tangent:
+                    bits[r, c] |= SHADOW
+                    break
+                k += 1
+            k, found = 1, False
+            while not found and k * cell_m * tangent <= high - height:
+                found = _height_at(height_m, r - k * uy, c - k * ux) - height >= k * cell_m * tangent
+                k += 1
+            k = 1
+            while not found and k * cell_m * tangent <= height - low:
+                found = height - _height_at(height_m, r + k * uy, c + k * ux) >= k * cell_m * tangent
+                k += 1
+            if found:
+                bits[r, c] |= LAYOVER
