@@ -1,0 +1,125 @@
+# Names, order, help. Every stage is one ./s2cr call; Python decides what is fresh. `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CONF ?= confs/demo.yaml
+ARGS ?=
+PART ?=
+ALLOW ?=
+MODEL ?= GAN_confs/model.yaml
+TRAIN ?= GAN_confs/train.yaml
+export S2CR_GOALS := $(MAKECMDGOALS)
+export S2CR_ALLOW := $(ALLOW)
+s2cr = ./s2cr
+part = $(if $(PART),--part $(PART))
+
+.PHONY: help env demo test lint types docs docs-check bench results clean-demo plan doctor area \
+  make_scene find_images search download preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
+  train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
+  find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
+  mosaic_predictions mosaic_gt download_to_split geojson_2_wkt
+
+## First contact
+help: ## this list
+	@awk -f bash_scripts/help.awk Makefile
+
+env: ## set up the environment in .venv (ends at once when it is current)
+	@bash_scripts/env.sh
+
+demo: env ## a generated scene with fire and clouds through every stage: minutes, offline, no account, no SNAP, no GPU
+	@$(s2cr) plan confs/demo.yaml --check 2>/dev/null || $(MAKE) --no-print-directory all CONF=confs/demo.yaml ALLOW=all
+	@$(s2cr) evaluate confs/demo.yaml --show
+	@$(s2cr) report confs/demo.yaml --show
+
+test: env ## set up, then unit, golden and pipeline tests (ARGS= goes to pytest)
+	@$(s2cr) doctor --env >/dev/null
+	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow" $(ARGS)
+
+doctor: env ## what this machine has and lacks, with remedies
+	@$(s2cr) doctor
+
+plan: env ## which stages would run for CONF, and why
+	@$(s2cr) plan $(CONF)
+
+## Chains (CONF=confs/yours.yaml)
+all: compare report ## every stage up to the report
+dataset: split ## everything from the search to the split
+import: import_data ## bring your own rasters into the layout
+
+## Stages, each after those it needs
+make_scene: env ## generate products of a synthetic scene (demo and tests)
+	@$(s2cr) make_scene $(CONF) $(ARGS)
+area: env ## the area as WKT, UTM zone and target grid
+	@$(s2cr) area $(CONF) $(ARGS)
+find_images: make_scene ## find clear Sentinel-2 pairs and the closest Sentinel-1 passes
+	@$(s2cr) find_images $(CONF)
+search: find_images ## same as find_images
+download: find_images ## fetch and verify the products
+	@$(s2cr) download $(CONF)
+preprocess_s1: download ## Sentinel-1 to terrain-flattened gamma0 (PART=i/N)
+	@$(s2cr) preprocess_s1 $(CONF) $(part)
+preprocess_s2: download ## Sentinel-2 to reflectance and clear mask (PART=i/N)
+	@$(s2cr) preprocess_s2 $(CONF) $(part)
+preprocess: preprocess_s1 preprocess_s2 ## both
+import_data: env ## analysis-ready rasters instead of search and preprocessing
+	@$(s2cr) import_data $(CONF)
+tile: preprocess import_data ## cut rasters into tiles (PART=i/N)
+	@$(s2cr) tile $(CONF) $(part)
+tile_check: preprocess import_data ## first tiles to a scratch folder, to look at
+	@$(s2cr) tile_check $(CONF)
+build_dataset: tile ## pair tiles into samples (PART=i/N)
+	@$(s2cr) build_dataset $(CONF) $(part)
+split: build_dataset ## train, validation and test sets by place
+	@$(s2cr) split $(CONF)
+normalise: split ## fit the scalers on the train set
+	@$(s2cr) normalise $(CONF)
+train: normalise ## train the models of CONF
+	@$(s2cr) train $(CONF)
+predict: train ## predict tiles (PART=i/N)
+	@$(s2cr) predict $(CONF) $(part)
+mosaic: predict ## blend predicted tiles into one image
+	@$(s2cr) mosaic $(CONF)
+mosaic_truth: split ## the same for the observed t1
+	@$(s2cr) mosaic_truth $(CONF)
+indices: mosaic mosaic_truth ## vegetation and burn index maps
+	@$(s2cr) indices $(CONF)
+burned: indices ## burned area and severity maps
+	@$(s2cr) burned $(CONF)
+evaluate: predict ## scores beside the baselines
+	@$(s2cr) evaluate $(CONF)
+compare: mosaic mosaic_truth ## pictures side by side
+	@$(s2cr) compare $(CONF)
+report: burned evaluate compare ## one page with maps, scores and provenance
+	@$(s2cr) report $(CONF)
+
+## For developers
+lint: env ## ruff
+	@$${S2CR_ENV:-.venv}/bin/ruff check . && $${S2CR_ENV:-.venv}/bin/ruff format --check .
+types: env ## mypy, strict
+	@$${S2CR_ENV:-.venv}/bin/python -m mypy utils models scripts bench
+docs: env ## write the generated pages
+	@$(s2cr) docs
+docs-check: env ## fail when a generated page is not current
+	@$(s2cr) docs --check
+bench: env ## all benchmarks, one line a figure; bench-NAME runs one
+	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench
+bench-%: env
+	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench $*
+results: env ## the chain on the real sample sets (needs S2CR_DATA)
+	@bash_scripts/results.sh
+clean-demo: ## delete the demo's work directory
+	rm -rf work/demo
+
+# Published names: they run the same stage and say the new name once.
+find_image: ; @echo "find_image is now find_images" >&2; $(MAKE) --no-print-directory find_images
+download_image download_images_from_s2name: ; @echo "$@ is now download" >&2; $(MAKE) --no-print-directory download
+convert_sent1: ; @echo "convert_sent1 is now preprocess_s1" >&2; $(MAKE) --no-print-directory preprocess_s1
+convert_sent2: ; @echo "convert_sent2 is now preprocess_s2" >&2; $(MAKE) --no-print-directory preprocess_s2
+tiling: ; @echo "tiling is now tile and build_dataset" >&2; $(MAKE) --no-print-directory build_dataset
+test_tiling: ; @echo "test_tiling is now tile_check" >&2; $(MAKE) --no-print-directory tile_check
+split_dataset: ; @echo "split_dataset is now split" >&2; $(MAKE) --no-print-directory split
+train_model: env ; @echo "train_model is now train, or gan_train.sh MODEL TRAIN" >&2; ./gan_train.sh $(MODEL) $(TRAIN)
+mosaic_predictions: ; @echo "mosaic_predictions is now mosaic" >&2; $(MAKE) --no-print-directory mosaic
+mosaic_gt: ; @echo "mosaic_gt is now mosaic_truth" >&2; $(MAKE) --no-print-directory mosaic_truth
+download_to_split: ; @echo "download_to_split is now dataset" >&2; $(MAKE) --no-print-directory dataset
+geojson_2_wkt: ; @echo "geojson_2_wkt is now area" >&2; $(MAKE) --no-print-directory area

@@ -1,0 +1,64 @@
+"""The command ./s2cr: one verb per stage, loaded only when called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+OTHERS = {
+    "area": "the area as WKT, UTM zone and target grid",
+    "compare_tiles": "",
+    "conf": "check, show and explain a configuration",
+    "docs": "write or check the generated pages",
+    "doctor": "what this machine lacks, with remedies",
+    "models": "list the models with parameters and cost",
+    "plan": "stages fresh or stale, and why",
+    "tile_check": "first tiles to a scratch folder",
+}
+ALIASES = {"import": "import_data"}
+del OTHERS["compare_tiles"]
+
+
+class Lazy(click.Group):
+    """Commands are modules of this package; only the called one is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from utils.workflow.stages import STAGES
+
+        return [*STAGES, *OTHERS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(f"scripts.{name}").run
+        if not isinstance(command, click.Command):
+            raise TypeError(f"scripts.{name}.run is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from utils.workflow.stages import STAGES
+
+        with formatter.section("Stages, in order"):
+            formatter.write_dl([(name, facts.summary) for name, facts in STAGES.items()])
+        with formatter.section("Tools"):
+            formatter.write_dl(list(OTHERS.items()))
+
+
+@click.command(
+    cls=Lazy,
+    epilog="\b\nExamples:\n  ./s2cr plan confs/demo.yaml\n  ./s2cr tile confs/demo.yaml --dry-run\n  ./s2cr train --help",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option("0.1.0", prog_name="s2cr")
+def main() -> None:
+    """Simulate the cloud-free Sentinel-2 image of a date from Sentinel-1 and an earlier clear Sentinel-2.
+
+    Every stage reads and writes files below the work directory of a configuration: ./s2cr STAGE CONF. It resumes
+    after an interruption and does nothing when it is up to date. `make help` lists the targets that chain stages.
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name="s2cr")

@@ -1,0 +1,45 @@
+"""Options that every stage shares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class PartType(click.ParamType[tuple[int, int]]):
+    """`i/N`, i from 1."""
+
+    name = "i/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        match = re.fullmatch(r"(\d+)/(\d+)", str(value))
+        if match is None or not 1 <= int(match.group(1)) <= int(match.group(2)):
+            self.fail(f"{value!r} is not i/N with 1 <= i <= N, for example 2/8", param, ctx)
+        return int(match.group(1)), int(match.group(2))
+
+
+CONF = click.argument("conf", type=click.Path(path_type=Path))
+
+_SHARED = (
+    click.option("-v", "--verbose", count=True, help="More log."),
+    click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors."),
+    click.option("--force", is_flag=True, help="Run although up to date; existing outputs are replaced."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Do at most N items, then stop."),
+    click.option(
+        "--part", type=PartType(), metavar="i/N", help="Do every N-th item, starting with the i-th (array jobs)."
+    ),
+    click.option("--finalise", is_flag=True, help="Merge the parts and complete the stage."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first failed item."),
+)
+
+
+def shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the shared options to a command function."""
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function

@@ -1,0 +1,187 @@
+"""From YAML to the strict models: `extends`, all errors at once as file:line, cross checks, paths."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from utils.workflow import yaml_rules
+from utils.workflow.errors import ConfigError
+from utils.workflow.layout import Layout
+from utils.workflow.schema import Conf
+from utils.workflow.yaml_rules import Document, Loc
+
+ROOT = Path(__file__).resolve().parents[2]
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(path: Path) -> Conf:
+    """Read, merge and check a configuration.
+
+    raises  ConfigError (exit 65): every problem on its own line as file:line
+    """
+    document = _with_parent(yaml_rules.read(path))
+    conf = _validate(document, Conf)
+    problems = _cross_checks(conf, document)
+    if problems:
+        raise ConfigError("\n".join(problems), "Correct these lines.")
+    return conf
+
+
+def load_yaml_model(path: Path, model: type[M]) -> M:
+    """Read any other YAML (model.yaml, train.yaml) into its strict model; the same errors as `load`."""
+    return _validate(yaml_rules.read(path), model)
+
+
+def _with_parent(document: Document) -> Document:
+    """Merge `extends: default.yaml`, one level deep; later keys win, sections merge key by key."""
+    name = document.data.pop("extends", None)
+    if name is None:
+        return document
+    where = document.where(("extends",))
+    parent_path = document.path.parent / str(name)
+    if not parent_path.is_file():
+        raise ConfigError(f"{where}: {name} does not exist beside this file.", "Name a file of the same folder.")
+    parent = yaml_rules.read(parent_path)
+    if "extends" in parent.data:
+        raise ConfigError(
+            f"{where}: {name} extends another file; one level is allowed.", "Extend default.yaml directly."
+        )
+    return Document(document.path, _merge(parent.data, document.data), {**parent.lines, **document.lines})
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    out = dict(below)
+    for key, value in above.items():
+        old = out.get(key)
+        out[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out
+
+
+def _validate(document: Document, model: type[M]) -> M:
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        lines = [_explain(item, document, model) for item in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines), "Correct these lines; ./s2cr conf explain KEY describes a key.") from error
+
+
+def _explain(item: Any, document: Document, model: type[BaseModel]) -> str:
+    loc: Loc = tuple(item["loc"])
+    where, dotted = document.where(loc), ".".join(str(part) for part in loc)
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(loc[-1]), _fields_at(model, loc[:-1]), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"{where}: unknown key '{loc[-1]}'{hint}"
+    if item["type"] == "missing":
+        return f"{where}: missing key '{dotted}'"
+    return f"{where}: {dotted}: {item['msg'][:1].lower()}{item['msg'][1:]} (got {item['input']!r})"
+
+
+def _submodel(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as Section, tuple[Section, ...] or Annotated[...]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _submodel(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _fields_at(model: type[BaseModel], loc: Loc) -> list[str]:
+    """Key names that are known at `loc`."""
+    current: type[BaseModel] | None = model
+    for part in loc:
+        if isinstance(part, int) or current is None:
+            continue
+        field = current.model_fields.get(part) or next(
+            (f for f in current.model_fields.values() if f.alias == part), None
+        )
+        current = _submodel(field.annotation) if field else None
+    if current is None:
+        return []
+    return [field.alias or name for name, field in current.model_fields.items()]
+
+
+def _cross_checks(conf: Conf, document: Document) -> list[str]:
+    """Relations between keys that no single field can check."""
+    problems: list[str] = []
+
+    def need(ok: bool, loc: Loc, text: str) -> None:
+        if not ok:
+            problems.append(f"{document.where(loc)}: {text}")
+
+    need(
+        conf.tiling.overlap_px < conf.tiling.size_px,
+        ("tiling", "overlap_px"),
+        "tiling.overlap_px must be less than tiling.size_px",
+    )
+    need(
+        abs(sum(conf.split.shares) - 1) < 1e-6,
+        ("split", "shares"),
+        f"split.shares add up to {sum(conf.split.shares):g}, not 1",
+    )
+    need(
+        len(set(conf.dataset.optical)) == len(conf.dataset.optical),
+        ("dataset", "extra_bands"),
+        "a band is listed twice",
+    )
+    names = [run.name for run in conf.train.runs]
+    need(bool(names), ("train", "runs"), "train.runs is empty")
+    need(len(set(names)) == len(names), ("train", "runs"), "two runs have the same name")
+    need(not {"truth", "hidden"} & set(names), ("train", "runs"), "the run names truth and hidden are taken")
+    if conf.source == "search":
+        _check_dates(conf, need)
+    return problems
+
+
+def _check_dates(conf: Conf, need: Any) -> None:
+    t0, t1 = conf.dates.t0, conf.dates.t1
+    for name, window in (("t0", t0), ("t1", t1)):
+        loc = ("dates", name, "end")
+        if window.start is None or window.end is None:
+            need(False, loc, f"dates.{name} needs start and end (source: search)")
+            return
+        need(window.start < window.end, loc, f"dates.{name}.end {window.end} is not after its start {window.start}")
+    assert t0.end is not None and t1.start is not None
+    need(t0.end <= t1.start, ("dates", "t1", "start"), f"dates.t1 starts {t1.start}, before dates.t0 ends {t0.end}")
+
+
+def layout_of(conf: Conf) -> Layout:
+    """The work directory's layout; a relative work path starts at the repository."""
+    work = Path(conf.work).expanduser()
+    return Layout(work if work.is_absolute() else ROOT / work)
+
+
+def scene_dir(conf: Conf) -> Path:
+    """Folder of the generated scene; a relative path starts at the work directory."""
+    folder = Path(conf.scene.dir).expanduser()
+    return folder if folder.is_absolute() else layout_of(conf).work / folder
+
+
+def resolve(conf: Conf, text: str) -> Path:
+    """An input path of the configuration: absolute, starting with {scene}, or relative to the repository."""
+    if text.startswith("{scene}"):
+        return scene_dir(conf) / text.removeprefix("{scene}").lstrip("/")
+    path = Path(text).expanduser()
+    return path if path.is_absolute() else ROOT / path
+
+
+def value_at(conf: BaseModel, dotted: str) -> Any:
+    """The value of a dotted key, as plain JSON data."""
+    value: Any = conf
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

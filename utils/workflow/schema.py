@@ -1,0 +1,358 @@
+"""Every configuration key: type, default, unit and one sentence. The only place that knows them all.
+
+Strict pydantic models: an unknown key, a wrong type or a non-finite number is an error. `docs/config.md` and
+`confs/default.yaml` are generated from here. Tables may be long: this file is one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Direction = Literal["ascending", "descending"]
+Polarisation = Literal["VV", "VH"]
+
+
+def _as_tuple(value: Any) -> Any:
+    """YAML sequences become tuples, so that strict models stay immutable."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_ratio(value: Any) -> Any:
+    """Accept a number or the published text form `a/b` (the published train.yaml writes s2_scale: 1/7)."""
+    if isinstance(value, str) and value.count("/") == 1:
+        top, bottom = (part.strip() for part in value.split("/"))
+        if top.isdigit() and bottom.isdigit() and int(bottom) != 0:
+            return int(top) / int(bottom)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Floats = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+Integers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+Pols = Annotated[tuple[Polarisation, ...], BeforeValidator(_as_tuple)]
+Ratio = Annotated[float, BeforeValidator(_as_ratio)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys refused, values immutable, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def key(default: Any, text: str, unit: str = "", **limits: Any) -> Any:
+    """A configuration key with its default, its sentence and its unit (empty text: no unit applies)."""
+    return Field(default, description=text, json_schema_extra={"unit": unit}, **limits)
+
+
+class Scene(Section):
+    """Generated products for the demo and the tests (stage make_scene)."""
+
+    enabled: bool = key(False, "Generate synthetic products before the search.")
+    dir: str = key("scene", "Folder of the generated scene; relative to the work directory.", "path")
+    seed: int = key(20191106, "Seed of everything random in the scene.", ge=0)
+    size_px: int = key(1500, "Width and height of the area of interest.", "10 m pixels", ge=128, le=5490)
+    epsg: int = key(32755, "UTM zone of the scene.", "EPSG code")
+    origin: Floats = key(
+        (700000.0, 6100000.0), "Upper-left outer corner of the area; multiples of 20.", "m", min_length=2, max_length=2
+    )
+    fires: int = key(3, "Number of fires between the dates.", ge=0, le=8)
+    cloud_fraction: float = key(0.18, "Share of the t1 image under cloud.", "fraction", ge=0, le=0.9)
+    relief_m: float = key(450.0, "Height range of the terrain.", "m", ge=0, le=3000)
+    speckle: bool = key(True, "Correlated speckle in the Sentinel-1 products; off only for radiometric tests.")
+    thermal_noise: bool = key(True, "Add thermal noise power to the Sentinel-1 digital numbers.")
+    misregistration_px: float = key(0.3, "Random shift between the two optical dates.", "10 m pixels", ge=0, le=2)
+    burn_vh_db: float = key(
+        -2.0, "Change of VH over severe burns, before volume removal is dry-weighted.", "dB", ge=-6, le=0
+    )
+    confusers: Strings = key(
+        ("rain", "harvest", "curing", "logging", "understorey", "sun", "haze", "noise"),
+        "Changes between the dates that are not fire; leave one out to switch it off.",
+    )
+    decoys: bool = key(True, "Add products that the search must refuse.")
+
+
+class Area(Section):
+    """Area of interest and target grid."""
+
+    geojson: str | None = key(
+        None, "Polygon in EPSG:4326; relative to the repository, or {scene} for the generated area.", "path"
+    )
+    epsg: int | None = key(None, "UTM zone of the target grid; empty = from the area.", "EPSG code")
+    pixel_m: float = key(10.0, "Pixel size of the target grid.", "m", gt=0)
+
+
+class DateRange(Section):
+    """Half-open search window in UTC."""
+
+    start: dt.date | None = key(None, "First day.", "UTC date")
+    end: dt.date | None = key(None, "Day after the last day.", "UTC date")
+
+
+class Dates(Section):
+    """The two dates."""
+
+    t0: DateRange = key(DateRange(), "Window of the clear image before.")
+    t1: DateRange = key(DateRange(), "Window of the date to simulate.")
+
+
+class Search(Section):
+    """Finding products (stage find_images)."""
+
+    provider: Literal["local"] = key("local", "Catalogue to ask; local searches a folder of SAFE products.")
+    archive: str | None = key(
+        None, "Folder of SAFE folders and zips for provider local; {scene} for the generated archive.", "path"
+    )
+    max_gap_days: float = key(
+        6.0, "Largest distance in time between Sentinel-1 and Sentinel-2 at either date.", "days", gt=0
+    )
+    max_cloud_aoi: float = key(1.0, "Largest cloud cover over the area at t0.", "% of valid pixels", ge=0, le=100)
+    max_cloud_aoi_t1: float = key(
+        100.0, "Largest cloud cover over the area at t1, the date to simulate.", "% of valid pixels", ge=0, le=100
+    )
+    max_cloud_tile: float = key(
+        80.0, "Prefilter on the tile's own cloud figure; 100 switches it off.", "%", ge=0, le=100
+    )
+    coverage: float = key(0.999, "Share of the area that a pass and a scene must cover.", "fraction", gt=0, le=1)
+    edge_margin_m: float = key(1000.0, "The area is grown by this before Sentinel-1 coverage is measured.", "m", ge=0)
+    orbit: int | None = key(None, "Only this relative orbit.", ge=1, le=175)
+    direction: Direction | None = key(None, "Only this orbit direction.")
+    pols: Pols = key(("VV", "VH"), "Required polarisations.")
+    rank_by: Literal["gap", "cloud"] = key("gap", "First ranking term of the pairs.")
+    limit: int = key(1, "Number of ranked pairs kept.", ge=1)
+    s2_t0: Strings = key((), "Fixed Sentinel-2 products at t0; only Sentinel-1 is searched.")
+    s2_t1: Strings = key((), "Fixed Sentinel-2 products at t1.")
+
+
+class Download(Section):
+    """Fetching products (stage download)."""
+
+    link: Literal["copy", "hardlink"] = key("copy", "How local products enter raw/; both are verified.")
+    reserve_gib: float = key(1.0, "Disk space to leave free.", "GiB", ge=0)
+
+
+class Dem(Section):
+    """Heights for the native Sentinel-1 engine."""
+
+    path: str | None = key(None, "Height raster; {scene} for the generated one.", "path")
+    vertical: Literal["ellipsoid", "EGM96", "EGM2008"] | None = key(
+        None, "Vertical datum; required unless the file states it."
+    )
+    geoid_grid: str | None = key(None, "Geoid undulation raster, required for orthometric heights.", "path")
+    missing: Literal["error", "sea"] = key("error", "What a hole in the heights means.")
+
+
+class Speckle(Section):
+    """Speckle filter, in radar geometry on power."""
+
+    filter: Literal["none", "lee", "refined_lee", "lee_sigma"] = key("lee_sigma", "Filter.")
+    window: int = key(7, "Window side.", "pixels", ge=3, le=15)
+    sigma: float = key(0.9, "Share of the gamma law kept by lee_sigma.", "fraction", gt=0, lt=1)
+    enl: float = key(4.4, "Equivalent number of looks.", gt=0)
+
+
+class Preprocess(Section):
+    """From products to aligned rasters (stages preprocess_s1, preprocess_s2)."""
+
+    backend: Literal["native", "snap"] = key("native", "Engine for both sensors.")
+    orbit: Literal["annotation", "poeorb"] = key("annotation", "Orbit source; poeorb never falls back silently.")
+    polarisations: Pols = key(("VV", "VH"), "Polarisations to process.")
+    noise: bool = key(True, "Subtract thermal noise.")
+    border_noise: bool = key(True, "Mask border noise of old products.")
+    flatten: bool = key(True, "Radiometric terrain flattening.")
+    azimuth_spacing: Literal["ground", "nominal"] = key(
+        "ground", "Reference azimuth spacing of the flattening; nominal only for comparisons."
+    )
+    srgr_time: Literal["linear", "nearest"] = key("linear", "Interpolation of slant-to-ground polynomials in time.")
+    resampling: Literal["bilinear", "nearest"] = key("bilinear", "Radar to map interpolation, on power.")
+    speckle: Speckle = key(Speckle(), "Speckle filter.")
+    incidence: bool = key(False, "Also write the local incidence angle.")
+    dem: Dem = key(Dem(), "Heights.")
+    verify: Literal["size", "md5", "off"] = key("size", "How files inside a product are checked against its manifest.")
+    min_overlap: float = key(0.01, "Smallest share of the area that a product must cover.", "fraction", ge=0, le=1)
+    cloud_dilate_m: float = key(60.0, "Cloud and shadow masks are grown by this.", "m", ge=0)
+    threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
+    quicklook: bool = key(True, "Write a PNG beside each product.")
+
+
+class ImportItem(Section):
+    """One acquisition of one sensor to import."""
+
+    date: str = key("", "Date id that this acquisition belongs to.")
+    sensor: Literal["sentinel1", "sentinel2"] = key("sentinel1", "Sensor.")
+    name: str | None = key(None, "Product name; empty = made from the date id.")
+    files: Strings = key(
+        (), "Rasters in band order; one multi-band file or one file a band. NetCDF as file.nc:variable.", "path"
+    )
+    bands: Strings = key((), "Band name of each input band, in order; a dash skips one.")
+    time_index: int | None = key(None, "Index of the time step of a netCDF variable.", ge=0)
+    acquired: str | None = key(None, "Acquisition time, ISO 8601 UTC.")
+    relative_orbit: int | None = key(None, "Relative orbit of the pass.", ge=1, le=175)
+    direction: Direction | None = key(None, "Orbit direction of the pass.")
+
+
+class ImportData(Section):
+    """Bringing analysis-ready rasters into the layout (stage import_data)."""
+
+    root: str | None = key(None, "Folder that relative input paths start from; ${S2CR_DATA} works.", "path")
+    layout: Literal["items", "belgium", "finland", "two_dates"] = key(
+        "items", "Explicit items, or the layout of a known public sample."
+    )
+    site: str = key("site", "Name of the place.")
+    items: Annotated[tuple[ImportItem, ...], BeforeValidator(_as_tuple)] = key((), "Acquisitions, for layout items.")
+    s1_unit: Literal["db", "power"] = key("db", "Unit of Sentinel-1 input.")
+    s1_nodata: float | None = key(None, "Value of missing Sentinel-1 pixels besides NaN.")
+    s1_scale: float = key(1.0, "Input value times this is in s1_unit.")
+    s2_scale: float = key(0.0001, "Reflectance = (value + offset) times this.")
+    s2_offset: float = key(0.0, "Added to the digital number first.", "DN")
+    s2_nodata: float | None = key(0.0, "Value of missing Sentinel-2 pixels besides NaN; empty = none.")
+    cloud_band: str | None = key(None, "Band of the optical input that holds cloud probability or SCL classes.")
+    cloud_kind: Literal["scl", "probability", "codes"] = key("scl", "Meaning of cloud_band.")
+    cloud_threshold: float = key(20.0, "Cloud from this probability on.", "%", ge=0, le=100)
+    min_clear: float = key(0.0, "Dates with a smaller clear share are left out.", "fraction", ge=0, le=1)
+    pairs: Literal["forward", "both"] = key("forward", "Only t0 before t1, or both orders of each pair.")
+    min_gap_days: float = key(0.0, "Smallest distance of the two dates of a pair.", "days", ge=0)
+    max_pairs: int | None = key(None, "Keep at most this many pairs, earliest first.", ge=1)
+    epsg: int | None = key(None, "Grid of input without georeference.", "EPSG code")
+
+
+class Tiling(Section):
+    """Cutting rasters into tiles (stage tile)."""
+
+    size_px: int = key(256, "Tile side.", "pixels", ge=8)
+    overlap_px: int = key(0, "Overlap of neighbouring tiles.", "pixels", ge=0)
+
+
+class DatasetConf(Section):
+    """Pairing tiles into samples (stage build_dataset)."""
+
+    s2_bands: Strings = key(("B04", "B03", "B02", "B08"), "Optical bands in the published order R, G, B, NIR.")
+    extra_bands: Strings = key((), "Further L2A bands, such as B12 for NBR.")
+    min_nonzero: float = key(0.7, "Smallest share of non-zero values in any band.", "fraction", ge=0, le=1)
+    max_cloud_px: int = key(20, "Most cloud and shadow pixels in S2(t0) and in the label.", "pixels", ge=0)
+    keep_clouds: bool = key(False, "Keep cloudy labels with their mask; loss and scores ignore masked pixels.")
+    min_clear: float = key(
+        0.3, "With keep_clouds: smallest clear share of a label that still trains.", "fraction", ge=0, le=1
+    )
+    min_valid: float = key(0.95, "Smallest share of pixels with data in all inputs.", "fraction", ge=0, le=1)
+    max_sar_filled: float = key(0.05, "Largest share of non-positive SAR pixels.", "fraction", ge=0, le=1)
+    allow_mixed_orbit: bool = key(False, "Accept S1 dates of different tracks; recorded in the provenance.")
+
+    @property
+    def optical(self) -> tuple[str, ...]:
+        """All optical bands in channel order."""
+        return self.s2_bands + self.extra_bands
+
+
+class Split(Section):
+    """Train, validation and test sets by place (stage split)."""
+
+    method: Literal["blocks", "halves"] = key("blocks", "Spatial blocks, or halves with a guard strip.")
+    block_tiles: int = key(4, "Block side.", "tiles", ge=1)
+    buffer_m: float = key(2560.0, "Tiles closer than this to another set are dropped.", "m", ge=0)
+    shares: Floats = key((0.80, 0.05, 0.15), "Train, validation, test.", "fraction", min_length=3, max_length=3)
+    seed: int = key(2, "Seed of the block order.", ge=0)
+    holdout_dates: Strings = key((), "Date ids whose pairs (as t1) are kept for test only.")
+
+
+class Normalise(Section):
+    """Scaler of the network inputs (stage normalise)."""
+
+    mode: Literal["standard", "fixed"] = key("fixed", "Default mode; models may ask for the other.")
+    s1_scale: Ratio = key(0.2, "Factor after the z-score of SAR (published 1/5).")
+    s2_scale: Ratio = key(1 / 7, "Factor after the z-score of optical bands (published 1/7).")
+    fill_k: int = key(5, "Neighbours that replace a non-positive SAR pixel.", ge=1)
+
+
+class Run(Section):
+    """One training run."""
+
+    name: str = key("", "Name of the run and of its folder.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    model: str = key("", "Model YAML; relative to the repository.", "path")
+    train: str = key("", "Training YAML; relative to the repository.", "path")
+
+
+class Training(Section):
+    """Training runs (stage train)."""
+
+    runs: Annotated[tuple[Run, ...], BeforeValidator(_as_tuple)] = key(
+        (Run(name="resunet", model="GAN_confs/model_resunet.yaml", train="GAN_confs/train_resunet.yaml"),),
+        "Runs in order; the first is the one that maps and pictures show.",
+    )
+
+
+class Predict(Section):
+    """Prediction (stages predict, mosaic)."""
+
+    set: Literal["all", "train", "val", "test"] = key("all", "Dataset folder to predict.")
+    batch_size: int = key(8, "Tiles a batch.", ge=1)
+    pairs: Strings = key((), "Only these pair ids; empty = all.")
+
+
+class Burned(Section):
+    """Burned area and severity (stages indices, burned)."""
+
+    indices: Strings = key(("NDVI", "NBR"), "Indices to map; those whose bands are missing are left out.")
+    dndvi_edges: Floats = key((0.09, 0.14, 0.22, 0.34, 0.44), "Lower edges of low .. extreme severity from dNDVI.")
+    dnbr_edges: Floats = key((-0.25, -0.10, 0.10, 0.27, 0.44, 0.66), "Class edges of dNBR (Key and Benson).")
+    dndvi_burned: float = key(0.09, "Burned above this dNDVI.")
+    dnbr_burned: float = key(0.10, "Burned above this dNBR.")
+
+
+class Evaluate(Section):
+    """Scores (stages evaluate, compare, report)."""
+
+    truth_dir: str | None = key(
+        None, "Folder with the hidden clear t1 of a generated scene; {scene} for the default.", "path"
+    )
+    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx"), "Rivals in every table.")
+    baseline_pixels: int = key(60000, "Pixels that a fitted baseline sees.", ge=100)
+    bootstrap: int = key(1000, "Draws of the block bootstrap.", ge=0)
+    seed: int = key(7, "Seed of the bootstrap and of baseline sampling.", ge=0)
+    changed_threshold: float = key(
+        0.02, "Mean absolute change of reflectance that makes a pixel changed.", "reflectance", gt=0
+    )
+
+
+class Report(Section):
+    """The page to look at (stage report)."""
+
+    title: str = key("Simulated cloud-free Sentinel-2", "Title of the page.")
+    synthetic: bool = key(False, "State in every figure and table that the data are generated.")
+    max_px: int = key(900, "Largest side of an embedded picture.", "pixels", ge=100)
+
+
+class Hpc(Section):
+    """Login nodes and batch jobs."""
+
+    allow_login: bool = key(False, "Run heavy stages on a login node.")
+    login_hosts: Strings = key((), "Host name patterns of login nodes.")
+
+
+class Conf(Section):
+    """One configuration: one work directory."""
+
+    work: str = key("work/default", "Work directory; relative to the repository.", "path")
+    source: Literal["search", "import"] = key(
+        "search", "Where rasters come from: search and preprocessing, or import_data."
+    )
+    max_failed: int = key(0, "Failed items that a stage tolerates.", "items", ge=0)
+    scene: Scene = key(Scene(), "Generated scene.")
+    area: Area = key(Area(), "Area of interest.")
+    dates: Dates = key(Dates(), "Dates.")
+    search: Search = key(Search(), "Search.")
+    download: Download = key(Download(), "Download.")
+    preprocess: Preprocess = key(Preprocess(), "Preprocessing.")
+    import_data: ImportData = key(ImportData(), "Import.")
+    tiling: Tiling = key(Tiling(), "Tiles.")
+    dataset: DatasetConf = key(DatasetConf(), "Samples.")
+    split: Split = key(Split(), "Split.")
+    normalise: Normalise = key(Normalise(), "Normalisation.")
+    train: Training = key(Training(), "Training.")
+    predict: Predict = key(Predict(), "Prediction.")
+    burned: Burned = key(Burned(), "Burned area.")
+    evaluate: Evaluate = key(Evaluate(), "Evaluation.")
+    report: Report = key(Report(), "Report.")
+    hpc: Hpc = key(Hpc(), "Batch system.")

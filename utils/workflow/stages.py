@@ -1,0 +1,245 @@
+"""The stages: order, upstream, the configuration they read, weight. The only table of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from utils.workflow.schema import Conf
+
+Weight = Literal["light", "heavy", "network"]
+
+
+def _always(conf: Conf) -> bool:
+    return True
+
+
+def _search(conf: Conf) -> bool:
+    return conf.source == "search"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    upstream   stages whose outputs it reads (those that are not enabled are skipped)
+    slice      dotted configuration keys that its result depends on
+    external   dotted keys that name files or folders outside the work directory which it reads
+    version    raised when the meaning of its results changes: makes older results stale
+    """
+
+    name: str
+    summary: str
+    reads: str
+    writes: str
+    upstream: tuple[str, ...] = ()
+    slice: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
+    weight: Weight = "light"
+    splittable: bool = False
+    version: int = 1
+    published: tuple[str, ...] = ()
+    enabled: Callable[[Conf], bool] = _always
+
+
+_ALL = (
+    Stage(
+        "make_scene",
+        "generate products of a synthetic scene",
+        "-",
+        "scene/",
+        slice=("scene",),
+        enabled=lambda c: c.scene.enabled,
+    ),
+    Stage(
+        "find_images",
+        "find clear Sentinel-2 pairs and the closest Sentinel-1 passes",
+        "a catalogue",
+        "search/pairs.json",
+        upstream=("make_scene",),
+        slice=("area", "dates", "search"),
+        external=("search.archive", "area.geojson"),
+        weight="network",
+        published=("find_image",),
+        enabled=_search,
+    ),
+    Stage(
+        "download",
+        "fetch and verify the products of the pairs",
+        "search/pairs.json",
+        "raw/",
+        upstream=("find_images",),
+        slice=("download.link", "preprocess.dem.path"),
+        external=("preprocess.dem.path",),
+        weight="network",
+        published=("download_image", "download_images_from_s2name"),
+        enabled=_search,
+    ),
+    Stage(
+        "preprocess_s1",
+        "Sentinel-1 to terrain-flattened gamma0 on the target grid",
+        "raw/",
+        "preprocessed/sentinel1/",
+        upstream=("download",),
+        slice=("area", "preprocess"),
+        weight="heavy",
+        splittable=True,
+        published=("convert_sent1",),
+        enabled=_search,
+    ),
+    Stage(
+        "preprocess_s2",
+        "Sentinel-2 to reflectance and clear mask on the target grid",
+        "raw/",
+        "preprocessed/sentinel2/",
+        upstream=("download",),
+        slice=("area", "preprocess", "dataset.s2_bands", "dataset.extra_bands"),
+        weight="heavy",
+        splittable=True,
+        published=("convert_sent2",),
+        enabled=_search,
+    ),
+    Stage(
+        "import_data",
+        "bring analysis-ready rasters into the layout",
+        "your rasters",
+        "preprocessed/, search/pairs.json",
+        slice=("import_data", "dataset.s2_bands", "dataset.extra_bands"),
+        external=("import_data.root",),
+        splittable=False,
+        enabled=lambda c: c.source == "import",
+    ),
+    Stage(
+        "tile",
+        "cut rasters into tiles",
+        "preprocessed/",
+        "tiles/",
+        upstream=("find_images", "preprocess_s1", "preprocess_s2", "import_data"),
+        slice=("tiling", "dataset.s2_bands", "dataset.extra_bands"),
+        splittable=True,
+    ),
+    Stage(
+        "build_dataset",
+        "pair tiles into samples",
+        "tiles/",
+        "dataset/all/",
+        upstream=("tile",),
+        slice=("dataset", "evaluate.changed_threshold"),
+        splittable=True,
+        published=("tiling",),
+    ),
+    Stage(
+        "split",
+        "train, validation and test sets by place",
+        "dataset/all/",
+        "dataset/{train,val,test}/",
+        upstream=("build_dataset",),
+        slice=("split",),
+        published=("split_dataset",),
+    ),
+    Stage(
+        "normalise",
+        "fit the scalers on the train set",
+        "dataset/train/",
+        "norm/",
+        upstream=("split",),
+        slice=("normalise",),
+    ),
+    Stage(
+        "train",
+        "train the models",
+        "dataset/{train,val}/, norm/",
+        "runs/",
+        upstream=("split", "normalise"),
+        slice=("train",),
+        external=("train.runs",),
+        weight="heavy",
+        published=("train_model",),
+    ),
+    Stage(
+        "predict",
+        "predict tiles",
+        "runs/, dataset/",
+        "pred/",
+        upstream=("build_dataset", "train"),
+        slice=("predict",),
+        weight="heavy",
+        splittable=True,
+    ),
+    Stage(
+        "mosaic",
+        "blend predicted tiles into one image",
+        "pred/",
+        "mosaic/",
+        upstream=("predict", "split"),
+        slice=("report.max_px", "report.synthetic"),
+        published=("mosaic_predictions",),
+    ),
+    Stage(
+        "mosaic_truth",
+        "the same for the observed t1",
+        "dataset/all/",
+        "mosaic/truth/",
+        upstream=("build_dataset", "split"),
+        slice=("report.max_px", "report.synthetic"),
+        published=("mosaic_gt",),
+    ),
+    Stage(
+        "indices",
+        "index maps before and after",
+        "mosaic/, preprocessed/",
+        "maps/",
+        upstream=("mosaic", "mosaic_truth"),
+        slice=("burned.indices", "evaluate.truth_dir"),
+        external=("evaluate.truth_dir",),
+    ),
+    Stage("burned", "burned area and severity maps", "maps/", "maps/", upstream=("indices",), slice=("burned",)),
+    Stage(
+        "evaluate",
+        "scores beside the baselines",
+        "pred/, dataset/",
+        "reports/evaluate.json",
+        upstream=("predict", "split", "normalise"),
+        slice=("evaluate", "burned", "report.synthetic", "train.runs"),
+        external=("evaluate.truth_dir",),
+    ),
+    Stage(
+        "compare",
+        "pictures side by side",
+        "mosaic/, preprocessed/",
+        "reports/compare/",
+        upstream=("mosaic", "mosaic_truth"),
+        slice=("evaluate.truth_dir", "report"),
+        external=("evaluate.truth_dir",),
+    ),
+    Stage(
+        "report",
+        "one page with maps, scores and provenance",
+        "all of the above",
+        "reports/report.html",
+        upstream=("burned", "evaluate", "compare"),
+        slice=("report",),
+    ),
+)
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
+
+
+def upstream_of(name: str, conf: Conf) -> list[str]:
+    """Enabled stages that `name` reads from, in order."""
+    return [up for up in STAGES[name].upstream if STAGES[up].enabled(conf)]
+
+
+def chain(until: str, conf: Conf) -> list[str]:
+    """Enabled stages that `until` needs, itself last, in table order."""
+    wanted: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name not in wanted and STAGES[name].enabled(conf):
+            wanted.add(name)
+            for up in STAGES[name].upstream:
+                visit(up)
+
+    visit(until)
+    return [name for name in STAGES if name in wanted]
