@@ -1,0 +1,257 @@
+"""Rivals of every learned model: fitted on train samples only, seeded, cheap. They belong in every report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from utils.science import indices
+
+Image = NDArray[np.floating]
+Matrix = NDArray[np.float64]
+Predictor = Callable[["Inputs"], Matrix]
+
+NAMES = ("copy_t0", "linear_gain", "ridge_ctx", "histgbm_ctx", "no_s1", "s1_frozen")
+VH_WINDOWS_PX = (5, 15, 31)
+_VH_BINS_DB = np.round(np.arange(-12.0, 6.0001, 0.05), 2)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a method may see of one sample.
+
+    s1_t0, s1_t1   (H, W, 2) gamma0 VV, VH in linear power; NaN or <= 0 = no signal
+    s2_t0          (H, W, n) reflectance 0..1, NaN = nodata
+    bands          names of the n optical bands
+    ds1_median_db  median of S1(t1) - S1(t0) over the whole scene, VV and VH, dB
+    """
+
+    s1_t0: Image
+    s1_t1: Image
+    s2_t0: Image
+    bands: tuple[str, ...]
+    ds1_median_db: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Inputs with the true image s2_t1 (H, W, n) and the mask (H, W) of pixels that may be learned from."""
+
+    inputs: Inputs
+    s2_t1: Image
+    mask: NDArray[np.bool_]
+
+
+def to_db(power: Image) -> Matrix:
+    """10 log10 of power; NaN where the power is not positive."""
+    values = np.asarray(power, dtype=np.float64)
+    positive = values > 0
+    return np.where(positive, 10.0 * np.log10(np.where(positive, values, 1.0)), np.nan)
+
+
+def box_mean(plane: Image, size_px: int) -> Matrix:
+    """Mean of the valid pixels in a square window; NaN where the window holds none. Edges see fewer pixels."""
+    values = np.asarray(plane, dtype=np.float64)
+    valid = np.isfinite(values)
+    options: dict[str, Any] = {"size": size_px, "mode": "constant", "cval": 0.0}
+    total = ndimage.uniform_filter(np.where(valid, values, 0.0), **options)
+    share = ndimage.uniform_filter(valid.astype(np.float64), **options)
+    covered = share > 0.5 / size_px**2
+    return np.where(covered, total / np.where(covered, share, 1.0), np.nan)
+
+
+def recentred_difference_db(inputs: Inputs) -> Matrix:
+    """(H, W, 2) S1(t1) - S1(t0) in dB minus the scene median: rain moves whole scenes, fires do not."""
+    change = to_db(inputs.s1_t1) - to_db(inputs.s1_t0)
+    return change - np.asarray(inputs.ds1_median_db, dtype=np.float64)
+
+
+def features(inputs: Inputs, *, use_s1: bool = True) -> Matrix:
+    """(H, W, F) context features: S1 of both dates in dB, recentred change with 5 and 15 px means, S2(t0) with 9 px
+    band means, NDVI(t0) with its 9 px mean. NaN is left in: the trees know missing values.
+    """
+    s2 = np.asarray(inputs.s2_t0, dtype=np.float64)
+    planes = [s2[..., i] for i in range(s2.shape[-1])]
+    planes += [box_mean(s2[..., i], 9) for i in range(s2.shape[-1])]
+    if {"B04", "B08"} <= set(inputs.bands):
+        index = indices.ndvi(indices.stack_to_bands(s2, inputs.bands))
+        planes += [index, box_mean(index, 9)]
+    if use_s1:
+        change = recentred_difference_db(inputs)
+        for image in (to_db(inputs.s1_t0), to_db(inputs.s1_t1), change):
+            planes += [image[..., 0], image[..., 1]]
+        planes += [box_mean(change[..., i], size) for size in (5, 15) for i in range(2)]
+    return np.stack(planes, axis=-1)
+
+
+def freeze_s1(inputs: Inputs) -> Inputs:
+    """The same sample with S1(t1) := S1(t0): what is left of a gain then does not come from the radar."""
+    return Inputs(inputs.s1_t0, inputs.s1_t0, inputs.s2_t0, inputs.bands, (0.0, 0.0))
+
+
+def _good(sample: Labelled) -> NDArray[np.bool_]:
+    finite = np.isfinite(sample.s2_t1).all(axis=-1) & np.isfinite(sample.inputs.s2_t0).all(axis=-1)
+    return np.asarray(sample.mask & finite)
+
+
+def draw_pixels(
+    samples: Iterable[Labelled], count: int, pixels: int, seed: int, *, use_s1: bool = True
+) -> tuple[Matrix, Matrix]:
+    """Seeded draw of about `pixels` pixels, the same number from each of `count` samples.
+
+    returns  features (N, F) and changes S2(t1) - S2(t0) (N, n)
+    raises   ValueError when no sample has a usable pixel
+    """
+    share = max(1, pixels // max(count, 1))
+    rows, targets = [], []
+    for number, sample in enumerate(samples):
+        where = np.flatnonzero(_good(sample))
+        if not where.size:
+            continue
+        chosen = np.random.default_rng((seed, number)).permutation(where)[:share]
+        planes = features(sample.inputs, use_s1=use_s1)
+        change = np.asarray(sample.s2_t1, dtype=np.float64) - sample.inputs.s2_t0
+        rows.append(planes.reshape(-1, planes.shape[-1])[chosen])
+        targets.append(change.reshape(-1, change.shape[-1])[chosen])
+    if not rows:
+        raise ValueError("no train sample has a clear pixel")
+    return np.concatenate(rows), np.concatenate(targets)
+
+
+def copy_t0(inputs: Inputs) -> Matrix:
+    """The image of t0 as it is: the zero of the change skill."""
+    return np.asarray(inputs.s2_t0, dtype=np.float64)
+
+
+def fit_linear_gain(samples: Iterable[Labelled]) -> Predictor:
+    """Per band S2(t1) = gain * S2(t0) + offset by least squares over all clear pixels (streaming sums)."""
+    sums: Matrix | None = None
+    for sample in samples:
+        good = _good(sample)
+        x = np.asarray(sample.inputs.s2_t0, dtype=np.float64)[good]
+        y = np.asarray(sample.s2_t1, dtype=np.float64)[good]
+        part = np.stack([np.full(x.shape[1], len(x)), x.sum(0), y.sum(0), (x * x).sum(0), (x * y).sum(0)])
+        sums = part if sums is None else sums + part
+    if sums is None or sums[0, 0] < 2:
+        raise ValueError("no train sample has a clear pixel")
+    n, sx, sy, sxx, sxy = sums
+    spread = n * sxx - sx * sx
+    varies = spread > 1e-12 * n * np.maximum(sxx, 1e-30)
+    gain = np.where(varies, (n * sxy - sx * sy) / np.where(varies, spread, 1.0), 1.0)
+    offset = (sy - gain * sx) / n
+    return lambda inputs: np.asarray(inputs.s2_t0, dtype=np.float64) * gain + offset
+
+
+def fit_ridge_ctx(x: Matrix, y: Matrix) -> Predictor:
+    """Ridge regression of the change on the context features; missing values become the train median."""
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    medians = np.nanmedian(x, axis=0)
+    scaler = StandardScaler().fit(np.where(np.isfinite(x), x, medians))
+    model = Ridge(alpha=1.0).fit(scaler.transform(np.where(np.isfinite(x), x, medians)), y)
+
+    def predict(inputs: Inputs) -> Matrix:
+        planes = features(inputs)
+        flat = planes.reshape(-1, planes.shape[-1])
+        change: Matrix = model.predict(scaler.transform(np.where(np.isfinite(flat), flat, medians)))
+        return copy_t0(inputs) + change.reshape(inputs.s2_t0.shape)
+
+    return predict
+
+
+def fit_histgbm_ctx(
+    x: Matrix, y: Matrix, seed: int, *, iterations: int = 150, rate: float = 0.1, use_s1: bool = True
+) -> Predictor:
+    """Gradient-boosted trees, one a band, of the change on the context features; seeded, no early stopping."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    models = [
+        HistGradientBoostingRegressor(
+            max_iter=iterations, learning_rate=rate, early_stopping=False, random_state=seed
+        ).fit(x, y[:, band])
+        for band in range(y.shape[1])
+    ]
+
+    def predict(inputs: Inputs) -> Matrix:
+        planes = features(inputs, use_s1=use_s1)
+        flat = planes.reshape(-1, planes.shape[-1])
+        change: Matrix = np.stack([model.predict(flat) for model in models], axis=-1)
+        return copy_t0(inputs) + change.reshape(inputs.s2_t0.shape)
+
+    return predict
+
+
+def fit(name: str, samples: Callable[[], Iterable[Labelled]], count: int, pixels: int, seed: int) -> Predictor:
+    """Fit baseline `name` on train samples.
+
+    samples  called once, gives the train samples in a fixed order; count is their number
+    raises   ValueError for an unknown name or when nothing can be learned
+    s1_frozen is histgbm_ctx fitted with radar and then shown S1(t1) := S1(t0); no_s1 never sees radar.
+    """
+    if name == "copy_t0":
+        return copy_t0
+    if name == "linear_gain":
+        return fit_linear_gain(samples())
+    if name not in NAMES:
+        raise ValueError(f"unknown baseline {name!r}; there are {', '.join(NAMES)}")
+    use_s1 = name != "no_s1"
+    x, y = draw_pixels(samples(), count, pixels, seed, use_s1=use_s1)
+    if name == "ridge_ctx":
+        return fit_ridge_ctx(x, y)
+    model = fit_histgbm_ctx(x, y, seed, use_s1=use_s1)
+    return (lambda inputs: model(freeze_s1(inputs))) if name == "s1_frozen" else model
+
+
+@dataclass(frozen=True)
+class VhLogRatio:
+    """Burned where the mean VH change over window_px, minus the scene median, is below threshold_db."""
+
+    window_px: int
+    threshold_db: float
+    train_f1: float
+
+    def burned(self, inputs: Inputs) -> NDArray[np.uint8]:
+        """(H, W) uint8: 1 burned, 0 not, 255 without signal."""
+        smooth = box_mean(recentred_difference_db(inputs)[..., 1], self.window_px)
+        return np.where(np.isfinite(smooth), smooth < self.threshold_db, 255).astype(np.uint8)
+
+    def to_json(self) -> Mapping[str, float]:
+        return {"window_px": self.window_px, "threshold_db": self.threshold_db, "train_f1": self.train_f1}
+
+
+def fit_vh_logratio(
+    samples: Iterable[tuple[Inputs, NDArray[np.uint8]]], windows_px: Sequence[int] = VH_WINDOWS_PX
+) -> VhLogRatio:
+    """Window and threshold with the largest F1 on train samples.
+
+    samples  inputs and the true burned map (H, W), 1 burned, 0 not, 255 unknown
+    raises   ValueError when no train pixel is burned
+    """
+    bins = len(_VH_BINS_DB) + 1
+    counts = {size: np.zeros((2, bins)) for size in windows_px}
+    for inputs, truth in samples:
+        change = recentred_difference_db(inputs)[..., 1]
+        for size in windows_px:
+            smooth = box_mean(change, size)
+            for value in (0, 1):
+                chosen = smooth[(truth == value) & np.isfinite(smooth)]
+                counts[size][value] += np.bincount(np.digitize(chosen, _VH_BINS_DB), minlength=bins)
+    best: VhLogRatio | None = None
+    for size in windows_px:
+        below = counts[size].cumsum(axis=1)[:, :-1]  # (2, thresholds) pixels below each threshold
+        positives = counts[size][1].sum()
+        if positives == 0:
+            continue
+        f1 = 2 * below[1] / (below[1] + below[0] + positives)
+        at = int(np.argmax(f1))
+        if best is None or f1[at] > best.train_f1:
+            best = VhLogRatio(size, float(_VH_BINS_DB[at]), float(f1[at]))
+    if best is None:
+        raise ValueError("no train pixel is burned: a threshold cannot be chosen")
+    return best

@@ -1,0 +1,322 @@
+"""Image scores in float64 on reflectance. One definition of each; masks always explicit.
+
+Images are (H, W, B), channel last, reflectance 0..1; masks are (H, W) bool, True = scored. PSNR and SSIM take the
+FIXED range 1 (reflectance), never the range of the data. Sums are kept per block of the ground, so that scenes need
+not be in memory and intervals resample blocks, not pixels (neighbouring pixels are no independent samples).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from utils.science import indices
+
+FloatArray = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+Matrix = NDArray[np.float64]
+
+CHANGED_REFLECTANCE = 0.02
+CHANGED_DNDVI = 0.09
+_SSIM_WINDOW, _SSIM_SIGMA, _SSIM_K1, _SSIM_K2 = 11, 1.5, 0.01, 0.03
+
+
+class ShapeError(ValueError):
+    """Arrays do not fit together."""
+
+
+def _pair(prediction: FloatArray, target: FloatArray, mask: Mask | None) -> tuple[Matrix, Matrix, Mask]:
+    """float64 images and the mask of pixels that are finite in all bands of both."""
+    if prediction.ndim != 3 or prediction.shape != target.shape:
+        raise ShapeError(f"expected two images (H, W, B) of one shape, found {prediction.shape} and {target.shape}")
+    good: Mask = np.asarray(np.isfinite(prediction).all(axis=2) & np.isfinite(target).all(axis=2))
+    if mask is not None:
+        if mask.shape != good.shape:
+            raise ShapeError(f"mask {mask.shape} for an image of {good.shape}")
+        good = good & mask
+    return prediction.astype(np.float64), target.astype(np.float64), good
+
+
+def ssim_map(
+    a: FloatArray,
+    b: FloatArray,
+    *,
+    data_range: float = 1.0,
+    window: int = _SSIM_WINDOW,
+    gaussian: bool = True,
+    sample_covariance: bool = False,
+) -> Matrix:
+    """Structural similarity of two planes (H, W) without NaN; outside the image counts as zero (zero padding).
+
+    Biased covariance unless sample_covariance, K1 .01, K2 .03; Gaussian of sigma 1.5 cut at `window`, or a uniform one.
+    Crop window//2 pixels for the map of whole windows. Source: Wang et al. 2004, IEEE TIP 13(4).
+    """
+    half = np.arange(window) - window // 2
+    kernel = np.exp(-(half**2) / (2 * _SSIM_SIGMA**2)) if gaussian else np.ones(window)
+    kernel = kernel / kernel.sum()
+
+    def mean(plane: Matrix) -> Matrix:
+        down = ndimage.correlate1d(plane, kernel, axis=0, mode="constant")
+        return np.asarray(ndimage.correlate1d(down, kernel, axis=1, mode="constant"))
+
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    mean_a, mean_b = mean(first), mean(second)
+    unbias = window**2 / (window**2 - 1) if sample_covariance else 1.0
+    var_a, var_b = unbias * (mean(first * first) - mean_a**2), unbias * (mean(second * second) - mean_b**2)
+    cov = unbias * (mean(first * second) - mean_a * mean_b)
+    c1, c2 = (_SSIM_K1 * data_range) ** 2, (_SSIM_K2 * data_range) ** 2
+    top = (2 * mean_a * mean_b + c1) * (2 * cov + c2)
+    return top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+
+
+def whole_windows(mask: Mask, window: int = _SSIM_WINDOW) -> Mask:
+    """Pixels whose whole window lies inside the image and inside `mask`."""
+    padded = ndimage.minimum_filter(mask.astype(np.uint8), size=window, mode="constant", cval=0)
+    return np.asarray(padded, dtype=bool)
+
+
+def ssim(
+    prediction: FloatArray,
+    target: FloatArray,
+    mask: Mask | None = None,
+    *,
+    padding: str = "valid",
+    data_range: float = 1.0,
+    window: int = _SSIM_WINDOW,
+    gaussian: bool = True,
+    sample_covariance: bool = False,
+) -> float:
+    """Mean SSIM over bands; options as in ssim_map.
+
+    padding  valid: mean of the map where the whole window is valid (this project); zero: mean over all pixels of the
+             zero-padded map, invalid pixels counted as zero (some published scorers)
+    returns  NaN when no window is whole
+    """
+    p, t, good = _pair(prediction, target, mask)
+    p, t = np.where(good[..., None], p, 0.0), np.where(good[..., None], t, 0.0)
+    take = whole_windows(good, window) if padding == "valid" else np.ones_like(good)
+    if padding not in ("valid", "zero"):
+        raise ValueError(f"padding {padding!r}; choose valid or zero")
+    if not take.any():
+        return float("nan")
+
+    def one(band: int) -> float:
+        plane = ssim_map(
+            p[..., band],
+            t[..., band],
+            data_range=data_range,
+            window=window,
+            gaussian=gaussian,
+            sample_covariance=sample_covariance,
+        )
+        return float(plane[take].mean())
+
+    return float(np.mean([one(band) for band in range(p.shape[2])]))
+
+
+def spectral_angle_deg(prediction: FloatArray, target: FloatArray) -> Matrix:
+    """(H, W) angle between spectra in degrees; NaN where one of them has norm zero or is not finite."""
+    p, t = prediction.astype(np.float64), target.astype(np.float64)
+    norms = np.linalg.norm(p, axis=-1) * np.linalg.norm(t, axis=-1)
+    safe = norms > 0
+    cosine = (p * t).sum(axis=-1) / np.where(safe, norms, 1.0)
+    return np.where(safe, np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))), np.nan)
+
+
+def changed_mask(
+    t0: FloatArray,
+    t1: FloatArray,
+    bands: Sequence[str],
+    threshold: float = CHANGED_REFLECTANCE,
+    dndvi: float = CHANGED_DNDVI,
+) -> Mask:
+    """True where mean_b|t1-t0| > threshold or |dNDVI| > dndvi; False where data are missing.
+
+    t0, t1  (H, W, B) TRUE reflectance of both dates, bands named by `bands`; without B04 and B08 only the first rule
+    """
+    p, t, good = _pair(t0, t1, None)
+    changed = np.abs(t - p).mean(axis=2) > threshold
+    if {"B04", "B08"} <= set(bands):
+        names = tuple(bands)
+        first, second = (indices.ndvi(indices.stack_to_bands(image, names)) for image in (p, t))
+        changed |= np.abs(np.nan_to_num(first - second)) > dndvi
+    return np.asarray(changed & good)
+
+
+def psnr_from_mse(mse: Any) -> Any:
+    """10 log10(1/MSE): range 1; infinite for MSE 0, NaN for NaN."""
+    with np.errstate(divide="ignore"):
+        return -10.0 * np.log10(mse)
+
+
+class Scorer:
+    """Streaming sums of one prediction method over strata and blocks.
+
+    bands  names of the last axis
+    add() one piece at a time; scores() and interval() at the end. Pieces of a block may come in any order.
+    """
+
+    def __init__(self, bands: Sequence[str]) -> None:
+        self.bands = tuple(bands)
+        self._sums: dict[str, dict[str, Matrix]] = {}
+
+    def add(
+        self,
+        block: str,
+        prediction: FloatArray,
+        target: FloatArray,
+        mask: Mask,
+        *,
+        reference: FloatArray | None = None,
+        strata: Mapping[str, Mask] | None = None,
+    ) -> None:
+        """Add a piece of block `block`; pixels not finite in any image are left out.
+
+        reference  image of t0, the denominator of the change skill; NaN skill without it
+        strata     name -> (H, W) mask inside `mask`; `all` is always there
+        """
+        p, t, good = _pair(prediction, target, mask)
+        r = np.full_like(t, np.nan) if reference is None else reference.astype(np.float64)
+        if reference is not None:
+            good &= np.isfinite(r).all(axis=2)
+        planes = _pixel_planes(p, t, r, good)
+        for name, member in {"all": good, **(strata or {})}.items():
+            take = good & member
+            totals = np.nansum(planes[take], axis=0) if take.any() else np.zeros(planes.shape[2])
+            blocks = self._sums.setdefault(name, {})
+            blocks[block] = blocks.get(block, np.zeros_like(totals)) + totals
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        return tuple(self._sums)
+
+    def _matrix(self, stratum: str) -> Matrix:
+        blocks = self._sums.get(stratum, {})
+        rows = [blocks[name] for name in sorted(blocks) if blocks[name][0] > 0]
+        return np.stack(rows) if rows else np.zeros((0, _columns(len(self.bands))))
+
+    def scores(self, stratum: str = "all") -> dict[str, float]:
+        """All figures of one stratum, pooled over everything added; NaN where there is nothing."""
+        totals = self._matrix(stratum).sum(axis=0)
+        result = {name: float(value) for name, value in _figures(totals, len(self.bands)).items()}
+        rmse = np.sqrt(_divide(totals[_HEAD : _HEAD + len(self.bands)], totals[0]))
+        result.update({f"rmse_{band}": float(value) for band, value in zip(self.bands, rmse, strict=True)})
+        result["blocks"] = float(len(self._matrix(stratum)))
+        return result
+
+    def interval(self, stratum: str, figure: str, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+        """95 % block bootstrap interval of a figure; NaN with fewer than two blocks."""
+        count = len(self.bands)
+        return block_interval(self._matrix(stratum), lambda totals: _figures(totals, count)[figure], draws, seed)
+
+
+# Columns of a sum: count, angle, angle count, zero norms, SSIM, SSIM count, gradients of both, gradient count, bias,
+# then per band squared error, absolute error, target, squared error of the reference.
+_HEAD = 10
+
+
+def _columns(bands: int) -> int:
+    return _HEAD + 4 * bands
+
+
+def _pixel_planes(p: Matrix, t: Matrix, r: Matrix, good: Mask) -> Matrix:
+    """(H, W, columns) contributions of each pixel to the sums; NaN = no contribution."""
+    bands = p.shape[2]
+    planes = np.full((*good.shape, _columns(bands)), np.nan)
+    p, t = np.where(good[..., None], p, 0.0), np.where(good[..., None], t, 0.0)
+    angle = spectral_angle_deg(p, t)
+    planes[..., 0] = 1.0
+    planes[..., 1] = angle
+    planes[..., 2] = np.isfinite(angle)
+    planes[..., 3] = ~np.isfinite(angle)
+    whole = whole_windows(good)
+    if whole.any():
+        similarity = np.mean([ssim_map(p[..., b], t[..., b]) for b in range(bands)], axis=0)
+        planes[..., 4] = np.where(whole, similarity, np.nan)
+    planes[..., 5] = whole
+    inner = good[:-1, :-1] & good[1:, :-1] & good[:-1, 1:]
+    for column, image in ((6, p), (7, t)):
+        steps = np.diff(image, axis=0)[:, :-1] ** 2 + np.diff(image, axis=1)[:-1] ** 2
+        planes[:-1, :-1, column] = np.where(inner, steps.mean(axis=2), np.nan)
+    planes[:-1, :-1, 8] = inner
+    planes[..., 9] = (p - t).mean(axis=2)
+    groups = ((p - t) ** 2, np.abs(p - t), t, (np.where(good[..., None], r, 0.0) - t) ** 2)
+    planes[..., _HEAD:] = np.concatenate(groups, axis=2)
+    return planes
+
+
+def _divide(top: Any, bottom: Any) -> Any:
+    bottom = np.asarray(bottom, dtype=np.float64)
+    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), np.nan)
+
+
+def _figures(totals: Matrix, bands: int) -> dict[str, Matrix]:
+    """Figures from sums (..., columns); one value per leading index."""
+    head = [totals[..., i] for i in range(_HEAD)]
+    square, absolute, target, reference = (
+        totals[..., _HEAD + i * bands : _HEAD + (i + 1) * bands] for i in range(4)
+    )
+    n = head[0]
+    mse = _divide(square.sum(axis=-1), n * bands)
+    relative = _divide(_divide(square, n[..., None]), np.maximum(_divide(target, n[..., None]), 0) ** 2)
+    return {
+        "pixels": n,
+        "mae": _divide(absolute.sum(axis=-1), n * bands),
+        "rmse": np.sqrt(mse),
+        "psnr": psnr_from_mse(mse),
+        "bias": _divide(head[9], n),
+        "sam_deg": _divide(head[1], head[2]),
+        "zero_norm": head[3],
+        "ergas": 100.0 * np.sqrt(relative.mean(axis=-1)),
+        "ssim": _divide(head[4], head[5]),
+        "sharpness": _divide(head[6], head[7]),
+        "skill": 1.0 - _divide(square.sum(axis=-1), reference.sum(axis=-1)),
+    }
+
+
+def block_interval(
+    sums: Matrix, figure: Callable[[Matrix], Matrix], draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap over blocks of a figure of pooled sums.
+
+    sums     (blocks, columns) sums of each block
+    figure   maps (..., columns) totals to (...) values
+    returns  (low, high); NaN with fewer than two blocks or without draws. The same seed gives the same interval.
+    """
+    if len(sums) < 2 or draws < 1:
+        return float("nan"), float("nan")
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(len(sums), np.full(len(sums), 1.0 / len(sums)), size=draws)
+    values = figure(counts.astype(np.float64) @ sums)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def score(
+    prediction: FloatArray,
+    target: FloatArray,
+    mask: Mask | None = None,
+    *,
+    reference: FloatArray | None = None,
+    bands: Sequence[str] = (),
+) -> dict[str, float]:
+    """All figures of one image pair: mae rmse psnr sam_deg ssim ergas bias sharpness skill pixels zero_norm.
+
+    prediction, target, reference  (H, W, B) reflectance; mask (H, W) bool, None = all finite pixels
+    """
+    scorer = Scorer(bands or [f"band{i + 1}" for i in range(prediction.shape[-1])])
+    everything = np.ones(prediction.shape[:2], dtype=bool) if mask is None else mask
+    scorer.add("all", prediction, target, everything, reference=reference)
+    return scorer.scores()
+
+
+def change_skill(prediction: FloatArray, target: FloatArray, reference: FloatArray, mask: Mask) -> float:
+    """S = 1 - SSE(prediction)/SSE(reference) over the pixels of `mask`; 0 = no better than copying t0."""
+    return score(prediction, target, mask, reference=reference)["skill"]
