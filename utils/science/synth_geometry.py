@@ -1,0 +1,409 @@
+"""Forward geometry of a synthetic Sentinel-1 image: orbit, ground range, and facets scattered into radar cells.
+
+Written apart from geocode.py and flatten.py on purpose: this module is their oracle. It goes the other way, from
+explicit ECEF facets on the ground to the radar grid, with exact zero Doppler for every facet.
+Positions are ECEF in m (WGS84), times in s relative to the moment when the scene centre is at zero Doppler.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+F64 = NDArray[np.float64]
+C_M_S = 299792458.0
+A_M, B_M = 6378137.0, 6356752.314245
+E2 = 1.0 - (B_M / A_M) ** 2
+MU_M3_S2 = 3.986004418e14
+EARTH_RATE_RAD_S = 7.2921150e-5
+# Sentinel-1: mean altitude 693 km, sun-synchronous, 175 orbits in 12 days, frozen eccentricity
+SEMI_MAJOR_M, ECCENTRICITY, INCLINATION_DEG, PERIGEE_DEG = 7071000.0, 0.0010, 98.18, 90.0
+SURFACE_DEGREE = 5
+SRGR_DEGREE = 8
+
+
+def geodetic_to_ecef(lon_deg: Any, lat_deg: Any, height_m: Any) -> F64:
+    """(..., 3) ECEF position of geodetic WGS84 coordinates; arguments broadcast."""
+    lon, lat = np.radians(lon_deg), np.radians(lat_deg)
+    prime = A_M / np.sqrt(1 - E2 * np.sin(lat) ** 2)
+    horizontal = (prime + height_m) * np.cos(lat)
+    z = (prime * (1 - E2) + height_m) * np.sin(lat)
+    return np.stack(np.broadcast_arrays(horizontal * np.cos(lon), horizontal * np.sin(lon), z), axis=-1)
+
+
+def ecef_to_geodetic(xyz: F64) -> tuple[F64, F64, F64]:
+    """Longitude and latitude in degrees and height in m of (..., 3) ECEF positions, by fixed-point iteration to 1e-9 m."""
+    x, y, z = np.moveaxis(np.asarray(xyz, dtype=np.float64), -1, 0)
+    p = np.hypot(x, y)
+    lat = np.arctan2(z, p * (1 - E2))
+    for _ in range(8):
+        prime = A_M / np.sqrt(1 - E2 * np.sin(lat) ** 2)
+        lat = np.arctan2(z + E2 * prime * np.sin(lat), p)
+    prime = A_M / np.sqrt(1 - E2 * np.sin(lat) ** 2)
+    height = p * np.cos(lat) + z * np.sin(lat) - prime * (1 - E2 * np.sin(lat) ** 2)
+    return np.degrees(np.arctan2(y, x)), np.degrees(lat), height
+
+
+def ellipsoid_normal(lon_deg: Any, lat_deg: Any) -> F64:
+    """(..., 3) outward unit normal of the ellipsoid."""
+    lon, lat = np.radians(lon_deg), np.radians(lat_deg)
+    return np.stack(np.broadcast_arrays(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)), axis=-1)
+
+
+@dataclass(frozen=True)
+class KeplerOrbit:
+    """Two-body orbit seen from the rotating Earth; t = 0 when the Earth-fixed node longitude is `node_rad`."""
+
+    node_rad: float
+    latitude_argument_rad: float
+
+    def state(self, time_s: Any) -> tuple[F64, F64]:
+        """(..., 3) position in m and velocity in m/s, both Earth fixed, at times in s."""
+        t = np.asarray(time_s, dtype=np.float64)
+        perigee, e = math.radians(PERIGEE_DEG), ECCENTRICITY
+        true0 = self.latitude_argument_rad - perigee
+        eccentric0 = 2 * math.atan2(math.sqrt(1 - e) * math.sin(true0 / 2), math.sqrt(1 + e) * math.cos(true0 / 2))
+        mean = eccentric0 - e * math.sin(eccentric0) + math.sqrt(MU_M3_S2 / SEMI_MAJOR_M**3) * t
+        eccentric = mean + e * np.sin(mean)
+        for _ in range(6):
+            eccentric = eccentric - (eccentric - e * np.sin(eccentric) - mean) / (1 - e * np.cos(eccentric))
+        true = 2 * np.arctan2(math.sqrt(1 + e) * np.sin(eccentric / 2), math.sqrt(1 - e) * np.cos(eccentric / 2))
+        radius = SEMI_MAJOR_M * (1 - e * np.cos(eccentric))
+        u = true + perigee
+        h = math.sqrt(MU_M3_S2 * SEMI_MAJOR_M * (1 - e * e))
+        radial, across = MU_M3_S2 / h * e * np.sin(true), h / radius
+        tilt, node = math.radians(INCLINATION_DEG), self.node_rad - EARTH_RATE_RAD_S * t
+        cos_node, sin_node, cos_u, sin_u = np.cos(node), np.sin(node), np.cos(u), np.sin(u)
+        out = np.stack([cos_node * cos_u - sin_node * sin_u * math.cos(tilt),
+                        sin_node * cos_u + cos_node * sin_u * math.cos(tilt), sin_u * math.sin(tilt)], -1)
+        along = np.stack([-cos_node * sin_u - sin_node * cos_u * math.cos(tilt),
+                          -sin_node * sin_u + cos_node * cos_u * math.cos(tilt), cos_u * math.sin(tilt)], -1)
+        position = radius[..., None] * out
+        spin = EARTH_RATE_RAD_S * np.stack([position[..., 1], -position[..., 0], np.zeros_like(radius)], -1)
+        return position, radial[..., None] * out + across[..., None] * along + spin
+
+    def seconds_since_node(self) -> float:
+        """Time since the last ascending node at t = 0, s, of the mean motion."""
+        return self.latitude_argument_rad % (2 * math.pi) / math.sqrt(MU_M3_S2 / SEMI_MAJOR_M**3)
+
+
+def orbit_over(lon_deg: float, lat_deg: float, height_m: float, incidence_deg: float, descending: bool) -> KeplerOrbit:
+    """The orbit that sees a point at zero Doppler at t = 0, right looking, at an ellipsoidal incidence angle.
+
+    raises  ValueError when no such orbit exists (points near the poles)
+    """
+    target, normal = geodetic_to_ecef(lon_deg, lat_deg, height_m), ellipsoid_normal(lon_deg, lat_deg)
+    limit = math.sin(math.radians(lat_deg)) / math.sin(math.radians(INCLINATION_DEG))
+    if abs(limit) > 0.98:
+        raise ValueError(f"latitude {lat_deg:.2f} is too close to the turning point of the orbit")
+    u = math.pi - math.asin(limit) if descending else math.asin(limit)
+    tilt = math.radians(INCLINATION_DEG)
+    offset = math.radians(8.0 * incidence_deg / 37.0 / 1.5) / math.cos(math.radians(lat_deg))
+    node = math.radians(lon_deg) + (offset if descending else -offset) - math.atan2(math.sin(u) * math.cos(tilt), math.cos(u))
+
+    def misfit(unknown: F64) -> F64:
+        position, velocity = KeplerOrbit(unknown[1], unknown[0]).state(0.0)
+        sight = position - target
+        cos = sight @ normal / np.linalg.norm(sight)
+        return np.array([sight @ velocity / 1e9, math.degrees(math.acos(cos)) - incidence_deg])
+
+    best = least_squares(misfit, np.array([u, node]), xtol=1e-15, ftol=1e-15, gtol=1e-15).x
+    orbit = KeplerOrbit(float(best[1]), float(best[0]))
+    position, velocity = orbit.state(0.0)
+    right = np.cross(velocity, position)
+    if np.abs(misfit(best)).max() > 1e-6 or right @ (target - position) <= 0:
+        raise ValueError(f"no right-looking orbit sees {lon_deg:.3f}, {lat_deg:.3f} at {incidence_deg} degrees")
+    return orbit
+
+
+def zero_doppler(orbit: KeplerOrbit, xyz: F64) -> tuple[F64, F64]:
+    """Zero-Doppler time in s and slant range in m of (..., 3) points, by Newton with a numerical derivative."""
+    t = np.zeros(xyz.shape[:-1])
+
+    def f(time: F64) -> F64:
+        position, velocity = orbit.state(time)
+        return np.asarray(((xyz - position) * velocity).sum(-1))
+
+    for _ in range(5):
+        t = t - f(t) * 0.02 / (f(t + 0.01) - f(t - 0.01))
+    return t, np.linalg.norm(xyz - orbit.state(t)[0], axis=-1)
+
+
+def ground_point(orbit: KeplerOrbit, time_s: Any, range_m: Any, height_m: float, start: F64) -> F64:
+    """(..., 3) point at a geodetic height that is seen at zero Doppler at time and slant range, near `start`.
+
+    Newton on range, Doppler and height; the constant-height surface is met to 1e-6 m by correcting the axes.
+    """
+    t, r = np.broadcast_arrays(np.asarray(time_s, dtype=np.float64), np.asarray(range_m, dtype=np.float64))
+    position, velocity = orbit.state(t)
+    x = np.broadcast_to(start, position.shape).copy()
+    axis_height = np.full(t.shape, height_m)
+    for outer in range(3):
+        for _ in range(8):
+            sight = x - position
+            scale = 1 / np.stack([A_M + axis_height, A_M + axis_height, B_M + axis_height], -1) ** 2
+            misfit = np.stack([(sight**2).sum(-1) - r**2, (sight * velocity).sum(-1), (x**2 * scale).sum(-1) - 1], -1)
+            x = x - np.linalg.solve(np.stack([2 * sight, velocity, 2 * x * scale], -2), misfit[..., None])[..., 0]
+        if outer < 2:
+            axis_height = axis_height + height_m - ecef_to_geodetic(x)[2]
+    return x
+
+
+@dataclass(frozen=True)
+class RadarGrid:
+    """Timing and ground-range geometry of one image. Line and sample 0-based, integer = pixel centre.
+
+    first_line_s   time of line 0; dt_s azimuth time interval; range0_m slant range of sample 0
+    srgr_times_s   (k,) times of the polynomials; srgr (k, 9) ground = sum c (R - range0)^n; grsr (k, 9) R = sum c g^n
+    """
+
+    first_line_s: float
+    dt_s: float
+    range0_m: float
+    spacing_m: float
+    lines: int
+    samples: int
+    height_m: float
+    srgr_times_s: F64
+    srgr: F64
+    grsr: F64
+
+    def slant_range(self, time_s: Any, sample: Any) -> F64:
+        """Slant range in m at time and (fractional) sample, polynomials linear in time."""
+        ground = np.asarray(sample, dtype=np.float64) * self.spacing_m
+        return self._blend(self.grsr, time_s, ground)
+
+    def sample(self, time_s: Any, range_m: Any) -> F64:
+        """Fractional sample at time and slant range, polynomials linear in time."""
+        return self._blend(self.srgr, time_s, np.asarray(range_m) - self.range0_m) / self.spacing_m
+
+    def _blend(self, table: F64, time_s: Any, x: F64) -> F64:
+        place = (np.asarray(time_s, dtype=np.float64) - self.srgr_times_s[0]) / (self.srgr_times_s[1] - self.srgr_times_s[0])
+        k = np.clip(place.astype(np.int64), 0, len(table) - 2)
+        w = place - k
+        power = x[..., None] ** np.arange(table.shape[1])
+        return np.asarray(((1 - w) * (table[k] * power).sum(-1) + w * (table[k + 1] * power).sum(-1)))
+
+
+def radar_grid(orbit: KeplerOrbit, outline_xyz: F64, height_m: float, dt_s: float = 1.5e-3, spacing_m: float = 10.0) -> RadarGrid:
+    """The smallest image that holds all points of the outline.
+
+    outline_xyz  (n, 3) points that must lie inside, at their lowest and highest heights
+    height_m     height of the ground-range reference surface
+    """
+    t, r = zero_doppler(orbit, outline_xyz)
+    first = math.floor((t.min() - 2 * dt_s) * 1e3) / 1e3
+    lines = math.ceil((t.max() - first) / dt_s) + 3
+    range0, range1 = r.min() - 30.0, r.max() + 60.0
+    times = np.arange(math.floor(first) - 1.0, first + lines * dt_s + 2.0)
+    slant = np.linspace(range0, range1, 97)
+    points = ground_point(orbit, times[:, None], slant[None, :], height_m, outline_xyz.mean(0))
+    steps = np.linalg.norm(np.diff(points, axis=1), axis=-1)
+    ground = np.concatenate([np.zeros((len(times), 1)), np.cumsum(steps, axis=1)], axis=1)
+    fit = np.polynomial.Polynomial.fit
+    srgr = np.array([fit(slant - range0, g, SRGR_DEGREE).convert().coef for g in ground])
+    grsr = np.array([fit(g, slant, SRGR_DEGREE).convert().coef for g in ground])
+    samples = math.ceil(ground.min(0)[-1] / spacing_m) - 2
+    return RadarGrid(first, dt_s, float(range0), spacing_m, lines, samples, height_m, times, srgr, grsr)
+
+
+def cell_area(orbit: KeplerOrbit, grid: RadarGrid, start: F64) -> NDArray[np.float32]:
+    """(lines, samples) float32 reference area of a radar cell in the slant plane, m2: ground speed x dt x slant spacing.
+
+    The ground speed is |X_t x X_R| sin(theta), finite differences of solved ground points on a 5 x 7 net, fitted by
+    a quadratic; see Small 2011 for beta nought as power per slant-plane area.
+    """
+    t = np.linspace(grid.first_line_s, grid.first_line_s + (grid.lines - 1) * grid.dt_s, 5)[:, None]
+    sample = np.linspace(0, grid.samples - 1, 7)[None, :]
+    t, sample = np.broadcast_arrays(t, sample)
+    r = grid.slant_range(t, sample)
+    d_t, d_r = 0.01, 20.0
+    solve = [ground_point(orbit, t + a, r + b, grid.height_m, start) for a, b in ((d_t, 0), (-d_t, 0), (0, d_r), (0, -d_r), (0, 0))]
+    x_t, x_r = (solve[0] - solve[1]) / (2 * d_t), (solve[2] - solve[3]) / (2 * d_r)
+    sight = orbit.state(t)[0] - solve[4]
+    lon, lat, _ = ecef_to_geodetic(solve[4])
+    cos = (sight * ellipsoid_normal(lon, lat)).sum(-1) / np.linalg.norm(sight, axis=-1)
+    speed = np.linalg.norm(np.cross(x_t, x_r), axis=-1) * np.sqrt(1 - cos**2)
+    u, v = np.meshgrid(np.linspace(0, 1, 5), np.linspace(0, 1, 7), indexing="ij")
+    basis = np.stack([np.ones_like(u), u, v, u * v, u * u, v * v], -1).reshape(-1, 6)
+    c = np.linalg.lstsq(basis, speed.ravel(), rcond=None)[0]
+    line = np.linspace(0, 1, grid.lines)[:, None]
+    column = np.linspace(0, 1, grid.samples)[None, :]
+    speed_full = c[0] + c[1] * line + c[2] * column + c[3] * line * column + c[4] * line**2 + c[5] * column**2
+    every = np.arange(grid.samples)
+    times = grid.first_line_s + np.arange(0, grid.lines, 16) * grid.dt_s
+    width = [grid.slant_range(np.full(grid.samples, s), every + 0.5) - grid.slant_range(np.full(grid.samples, s), every - 0.5) for s in times]
+    nearest = np.minimum((np.arange(grid.lines) + 8) // 16, len(times) - 1)
+    return np.asarray(speed_full * grid.dt_s * np.array(width)[nearest], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """ECEF of the ellipsoid under a map grid: position = P(u, v) + height N(u, v), polynomials of degree 5.
+
+    u, v = (x - x_mid) / half, (y - y_mid) / half; coefficients (6, 6, 6): component, power of v, power of u.
+    """
+
+    x_mid: float
+    y_mid: float
+    half: float
+    coefficients: F64
+
+
+def fit_surface(x_m: F64, y_m: F64, lon_deg: F64, lat_deg: F64) -> Surface:
+    """Fit the surface polynomials to map nodes with known longitude and latitude (all of one shape).
+
+    raises  ValueError when the fit leaves more than 1 mm (area too large or nodes too few)
+    """
+    x_mid, y_mid = float((x_m.min() + x_m.max()) / 2), float((y_m.min() + y_m.max()) / 2)
+    half = float(max(np.ptp(x_m), np.ptp(y_m)) / 2)
+    powers = np.arange(SURFACE_DEGREE + 1)
+    basis = (((y_m.ravel() - y_mid) / half)[:, None, None] ** powers[:, None]) * ((x_m.ravel() - x_mid) / half)[:, None, None] ** powers
+    values = np.concatenate([geodetic_to_ecef(lon_deg, lat_deg, 0.0), ellipsoid_normal(lon_deg, lat_deg)], -1).reshape(-1, 6)
+    flat = basis.reshape(len(values), -1)
+    solution = np.linalg.lstsq(flat, values, rcond=None)[0]
+    worst = np.abs(flat @ solution - values)[:, :3].max()
+    if worst > 1e-3:
+        raise ValueError(f"map to ECEF polynomial leaves {worst:.4f} m; the area is too large")
+    return Surface(x_mid, y_mid, half, np.ascontiguousarray(solution.T.reshape(6, SURFACE_DEGREE + 1, SURFACE_DEGREE + 1)))
+
+
+@njit(cache=True)
+def _hermite(table: F64, place: float, step: float, out: F64) -> None:  # pragma: no cover - compiled
+    """Position and velocity at `place` (in steps) by cubic Hermite interpolation of (n, 6) states; error < 1e-7 m at 1 s."""
+    k = min(max(int(place), 0), table.shape[0] - 2)
+    s = place - k
+    h00, h10 = (1 + 2 * s) * (1 - s) ** 2, s * (1 - s) ** 2 * step
+    h01, h11 = s * s * (3 - 2 * s), s * s * (s - 1) * step
+    d00, d10, d11 = 6 * s * (s - 1) / step, (1 - s) * (1 - 3 * s), s * (3 * s - 2)
+    for i in range(3):
+        out[i] = h00 * table[k, i] + h10 * table[k, i + 3] + h01 * table[k + 1, i] + h11 * table[k + 1, i + 3]
+        out[i + 3] = d00 * (table[k, i] - table[k + 1, i]) + d10 * table[k, i + 3] + d11 * table[k + 1, i + 3]
+
+
+@njit(cache=True)
+def _vertex_row(height: Any, j: int, step: float, x0: float, y0: float, surface: Any, mid: Any, out: F64) -> None:  # pragma: no cover
+    """ECEF of the 2*cols+1 vertices of half-pixel row j; heights bilinear between pixel centres, clamped at the edge."""
+    rows, cols = height.shape
+    r = j * 0.5 - 0.5
+    r0 = min(max(int(math.floor(r)), 0), rows - 1)
+    r1 = min(max(int(math.ceil(r)), 0), rows - 1)
+    v = (y0 - j * step * 0.5 - mid[1]) / mid[2]
+    n = surface.shape[1]
+    line = np.zeros((6, n))
+    for q in range(6):
+        for a in range(n):
+            power = 1.0
+            for b in range(n):
+                line[q, a] += surface[q, b, a] * power
+                power *= v
+    for i in range(2 * cols + 1):
+        c = i * 0.5 - 0.5
+        c0 = min(max(int(math.floor(c)), 0), cols - 1)
+        c1 = min(max(int(math.ceil(c)), 0), cols - 1)
+        h = 0.25 * (height[r0, c0] + height[r0, c1] + height[r1, c0] + height[r1, c1])
+        u = (x0 + i * step * 0.5 - mid[0]) / mid[2]
+        for q in range(3):
+            p, m = 0.0, 0.0
+            for a in range(n - 1, -1, -1):
+                p = p * u + line[q, a]
+                m = m * u + line[q + 3, a]
+            out[i, q] = p + h * m
+
+
+@njit(cache=True)
+def _scatter(height: Any, power: Any, step: float, x0: float, y0: float, surface: Any, mid: Any, table: F64, table0: float,
+             timing: F64, srgr0: float, srgr: F64, out: Any) -> None:  # pragma: no cover - compiled
+    rows, cols = height.shape
+    first, dt, range0, spacing = timing[0], timing[1], timing[2], timing[3]
+    lines, samples = out.shape[1], out.shape[2]
+    top, low = np.empty((2 * cols + 1, 3)), np.empty((2 * cols + 1, 3))
+    state, x, d1, d2, d3 = np.empty(6), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    degree = srgr.shape[1]
+    _vertex_row(height, 0, step, x0, y0, surface, mid, top)
+    for j in range(2 * rows):
+        _vertex_row(height, j + 1, step, x0, y0, surface, mid, low)
+        t = first + 0.5 * lines * dt
+        for i in range(2 * cols):
+            for q in range(3):
+                x[q] = 0.25 * (top[i, q] + top[i + 1, q] + low[i, q] + low[i + 1, q])
+                d1[q], d2[q], d3[q] = top[i + 1, q] - top[i, q], low[i, q] - top[i, q], low[i + 1, q] - top[i, q]
+            turns = 3 if i == 0 else 1
+            for _ in range(turns + 1):
+                _hermite(table, t - table0, 1.0, state)
+                f = 0.0
+                speed2 = 0.0
+                for q in range(3):
+                    f += (x[q] - state[q]) * state[q + 3]
+                    speed2 += state[q + 3] ** 2
+                # the slope of f is (X-S).A - V^2; (X-S).A is 1 % of V^2: ranges x centripetal acceleration
+                slope = -speed2
+                radius2 = state[0] ** 2 + state[1] ** 2 + state[2] ** 2
+                for q in range(3):
+                    slope += -(x[q] - state[q]) * state[q] * speed2 / radius2
+                t -= f / slope
+            line = (t - first) / dt
+            if line <= -1.0 or line >= lines:
+                continue
+            _hermite(table, t - table0, 1.0, state)
+            r = math.sqrt((state[0] - x[0]) ** 2 + (state[1] - x[1]) ** 2 + (state[2] - x[2]) ** 2)
+            place = t - srgr0
+            k = min(max(int(place), 0), srgr.shape[0] - 2)
+            w = place - k
+            g0, g1, dr = 0.0, 0.0, r - range0
+            for a in range(degree - 1, -1, -1):
+                g0 = g0 * dr + srgr[k, a]
+                g1 = g1 * dr + srgr[k + 1, a]
+            sample = ((1 - w) * g0 + w * g1) / spacing
+            if sample <= -1.0 or sample >= samples:
+                continue
+            l0, l1, l2 = (state[0] - x[0]) / r, (state[1] - x[1]) / r, (state[2] - x[2]) / r
+            # twice the area of the two triangles of the facet, projected perpendicular to the look
+            one = (d2[1] * d3[2] - d2[2] * d3[1]) * l0 + (d2[2] * d3[0] - d2[0] * d3[2]) * l1 + (d2[0] * d3[1] - d2[1] * d3[0]) * l2
+            two = (d3[1] * d1[2] - d3[2] * d1[1]) * l0 + (d3[2] * d1[0] - d3[0] * d1[2]) * l1 + (d3[0] * d1[1] - d3[1] * d1[0]) * l2
+            area = 0.5 * (max(one, 0.0) + max(two, 0.0))
+            if area <= 0.0:
+                continue
+            a0, b0 = int(math.floor(line)), int(math.floor(sample))
+            fa, fb = line - a0, sample - b0
+            for a in range(2):
+                if not 0 <= a0 + a < lines:
+                    continue
+                for b in range(2):
+                    if not 0 <= b0 + b < samples:
+                        continue
+                    weight = area * (fa if a else 1 - fa) * (fb if b else 1 - fb)
+                    for q in range(power.shape[0]):
+                        out[q, a0 + a, b0 + b] += weight * power[q, j // 2, i // 2]
+        top, low = low, top
+
+
+def beta_nought(height_m: NDArray[np.float32], gamma0: NDArray[np.float32], origin_xy: tuple[float, float], step_m: float,
+                surface: Surface, orbit: KeplerOrbit, grid: RadarGrid) -> NDArray[np.float32]:
+    """Expected beta nought image of a terrain with known gamma nought.
+
+    height_m   (rows, cols) ellipsoidal height at the pixel centres of a north-up grid
+    gamma0     (channels, rows, cols) linear power, constant inside a pixel
+    origin_xy  outer corner of the upper-left pixel, m; step_m pixel size
+    returns    (channels, lines, samples) float32 power per slant-plane area; 0 where no ground was simulated
+
+    Every pixel is cut into 2 x 2 facets of two triangles; their ECEF areas projected perpendicular to the look
+    (Small 2011, IEEE TGRS 49(8)) are shared bilinearly among the four nearest radar cells.
+    """
+    start_s = math.floor(grid.first_line_s) - 8.0
+    times = start_s + np.arange(math.ceil(grid.lines * grid.dt_s) + 18.0)
+    table = np.concatenate(orbit.state(times), axis=-1)
+    out = np.zeros((len(gamma0), grid.lines, grid.samples), dtype=np.float32)
+    timing = np.array([grid.first_line_s, grid.dt_s, grid.range0_m, grid.spacing_m])
+    mid = np.array([surface.x_mid, surface.y_mid, surface.half])
+    _scatter(height_m, gamma0, step_m, origin_xy[0], origin_xy[1], surface.coefficients, mid, table, start_s,
+             timing, float(grid.srgr_times_s[0]), grid.srgr, out)
+    start = surface.coefficients[:3, 0, 0]
+    out /= cell_area(orbit, grid, np.ascontiguousarray(start))
+    return out
