@@ -270,3 +270,11 @@ def locate(nodes: MapNodes, geometry: ImageGeometry, height_m: NDArray[np.float3
         line, pixel, step,
     )  # fmt: skip
     return ImagePosition(line, pixel, step)
+
+
+def ellipsoid_cos_incidence(nodes: MapNodes, height_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosine of the incidence angle on the ellipsoid at every pixel of the nodes' grid, (rows, cols) float32."""
+    out = np.empty(height_m.shape, np.float32)
+    number = CHANNELS.index("cos_incidence")
+    kernels.channel(nodes.values, nodes.heights_m, nodes.step_px, height_m, number, out)
+    return out

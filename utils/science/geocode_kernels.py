@@ -178,3 +178,17 @@ def scatter(line: Any, pixel: Any, ratio: Any, starts: Any, stops: Any, tops: An
                         if 0 <= i + di < rows and 0 <= j + dj < cols:
                             weight = (fy if di else 1 - fy) * (fx if dj else 1 - fx)
                             strips[s, i + di, j + dj] += weight * share
+
+
+@njit(parallel=True, **_COMPILE)
+def channel(values: Any, heights: Any, step: int, height_m: Any, number: int, out: Any) -> None:
+    """One channel of the lattice at every map pixel, out (rows, cols) float32."""
+    rows, cols = height_m.shape
+    for r in prange(rows):
+        row_values = node_row(values, step, r, number, number + 1)
+        weights = np.empty(heights.shape[0])
+        for c in range(cols):
+            at = c / step
+            j = min(int(at), values.shape[1] - 2)
+            height_weights(height_m[r, c], heights, weights)
+            out[r, c] = node_value(row_values, j, at - j, weights, 0)

@@ -1,0 +1,341 @@
+"""Sentinel-1 IW GRD products: annotation, calibration and noise XML to plain arrays, and pixels of the measurement.
+
+GDAL's own SAFE driver is not used: it gives uncalibrated amplitude only and fails when one polarisation is missing.
+Times are datetime64[ns]; lines and pixels 0-based.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.io import raster
+from utils.io.safe import SafeProduct, Verify
+from utils.science.grid import Window
+from utils.workflow.errors import InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+TimeArray = NDArray[np.datetime64]
+
+_AGAIN = "Download it again: make download CONF=..."
+_NAME = re.compile(r"annotation/(s1[a-z]-([a-z0-9]+)-([a-z]+)-(vv|vh|hh|hv)-[0-9t]+-[0-9t]+-\d+-[0-9a-f]+-\d+)\.xml")
+
+
+@dataclass(frozen=True)
+class Members:
+    """Files of one polarisation, relative to the product; noise and measurement are None where absent."""
+
+    annotation: str
+    calibration: str | None
+    noise: str | None
+    measurement: str | None
+
+    def present(self) -> list[str]:
+        """The files that exist."""
+        return [m for m in (self.annotation, self.calibration, self.noise, self.measurement) if m]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What the processing chain needs of one annotation file.
+
+    first_line_time, last_line_time   datetime64[ns]
+    line_interval_s                   time between lines; range_spacing_m, azimuth_spacing_m nominal pixel size
+    lines, samples                    image size
+    orbit_times (n,), orbit_position_m, orbit_velocity_m_s (n, 3)   state vectors, earth-fixed
+    srgr_times (m,), srgr_origin_m (m,), srgr_coefficients (m, k)   slant to ground range, lowest power first
+    grid_* (p,)                       geolocation grid: line, pixel, lat, lon in degrees, height m, time, range m
+    """
+
+    mission: str
+    mode: str
+    product_type: str
+    polarisation: str
+    absolute_orbit: int
+    direction: str
+    orbit_source: str
+    noise_removed: bool
+    first_line_time: np.datetime64
+    last_line_time: np.datetime64
+    line_interval_s: float
+    range_spacing_m: float
+    azimuth_spacing_m: float
+    lines: int
+    samples: int
+    orbit_times: TimeArray
+    orbit_position_m: FloatArray
+    orbit_velocity_m_s: FloatArray
+    srgr_times: TimeArray
+    srgr_origin_m: FloatArray
+    srgr_coefficients: FloatArray
+    grid_line: IntArray
+    grid_pixel: IntArray
+    grid_lat_deg: FloatArray
+    grid_lon_deg: FloatArray
+    grid_height_m: FloatArray
+    grid_time: TimeArray
+    grid_range_m: FloatArray
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Table of values along lines; see utils.science.calibrate.VectorTable."""
+
+    lines: IntArray
+    pixels: tuple[IntArray, ...]
+    values: tuple[FloatArray, ...]
+
+
+@dataclass(frozen=True)
+class AzimuthBlock:
+    """One noiseAzimuthVector; bounds inclusive."""
+
+    first_line: int
+    last_line: int
+    first_pixel: int
+    last_pixel: int
+    lines: IntArray
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Thermal noise tables of one polarisation, DN^2."""
+
+    range_vectors: Vectors
+    azimuth_blocks: tuple[AzimuthBlock, ...]
+
+
+SPEED_OF_LIGHT_M_S = 299_792_458.0
+
+
+def find_members(product: SafeProduct) -> dict[str, Members]:
+    """Files of each polarisation (upper case) whose annotation exists.
+
+    raises  InputError when the product is not IW GRD, judged by manifest and file names before any geometry
+    """
+    manifest = product.manifest()
+    kind = f"{manifest.mode or '?'} {manifest.product_type or '?'}"
+    if (manifest.mode, manifest.product_type) != ("IW", "GRD"):
+        raise InputError(
+            f"{product.name}: product is {kind}; this stage needs IW GRD.", "Search for IW GRD products and download them."
+        )
+    found: dict[str, Members] = {}
+    for member in product.members():
+        match = _NAME.fullmatch(member)
+        if match is None:
+            continue
+        stem, names = match.group(1), product.members()
+        optional = [
+            f"annotation/calibration/calibration-{stem}.xml",
+            f"annotation/calibration/noise-{stem}.xml",
+            f"measurement/{stem}.tiff",
+        ]
+        present = [name if name in names else None for name in optional]
+        found[match.group(4).upper()] = Members(member, *present)
+    return found
+
+
+def require(product: SafeProduct, polarisations: Sequence[str], verify: Verify) -> dict[str, Members]:
+    """Complete and verified files of the wanted polarisations.
+
+    raises  InputError naming the missing polarisation or file, or the file whose size or checksum is not that of
+            manifest.safe
+    """
+    found = find_members(product)
+    missing = [p for p in polarisations if p not in found or found[p].measurement is None]
+    if missing:
+        there = [p for p, m in sorted(found.items()) if m.measurement is not None]
+        raise InputError(
+            f"{product.name}: polarisation {', '.join(missing)} is missing; the product holds {', '.join(there) or 'none'}.",
+            "Set preprocess.polarisations to what is there, or choose another product.",
+        )
+    for polarisation in polarisations:
+        members = found[polarisation]
+        if members.calibration is None:
+            raise InputError(f"{product.name}: no calibration file for {polarisation}.", _AGAIN)
+        product.verify(members.present(), verify)
+    return {p: found[p] for p in polarisations}
+
+
+def _text(element: ElementTree.Element, path: str, where: str) -> str:
+    text = element.findtext(path)
+    if text is None or not text.strip():
+        raise InputError(f"{where}: element {path} is missing.", _AGAIN)
+    return text.strip()
+
+
+def _number(element: ElementTree.Element, path: str, where: str) -> float:
+    text = _text(element, path, where)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"{where}: {path} is {text!r}, not a number.", _AGAIN) from error
+
+
+def _time(element: ElementTree.Element, path: str, where: str) -> np.datetime64:
+    text = _text(element, path, where).removeprefix("UTC=").removesuffix("Z")
+    try:
+        return np.datetime64(text, "ns")
+    except ValueError as error:
+        raise InputError(f"{where}: {path} is {text!r}, not a time.", _AGAIN) from error
+
+
+def _floats(element: ElementTree.Element, path: str, where: str) -> FloatArray:
+    try:
+        return np.array(_text(element, path, where).split(), dtype=float)
+    except ValueError as error:
+        raise InputError(f"{where}: {path} holds something that is not a number.", _AGAIN) from error
+
+
+def _list(root: ElementTree.Element, path: str, where: str) -> list[ElementTree.Element]:
+    elements = root.findall(path)
+    if not elements:
+        raise InputError(f"{where}: no {path.rpartition('/')[2]} in it.", _AGAIN)
+    return elements
+
+
+def read_annotation(product: SafeProduct, member: str) -> Annotation:
+    """Parse one annotation file.
+
+    raises  InputError when an element is missing or malformed, when the product is not IW GRD, or when the orbit is
+            not given in the earth-fixed frame
+    """
+    root, where = product.xml(member), f"{product.name}: {member}"
+    mode, kind = _text(root, "adsHeader/mode", where), _text(root, "adsHeader/productType", where)
+    if (mode, kind) != ("IW", "GRD"):
+        raise InputError(f"{where}: product is {mode} {kind}; this stage needs IW GRD.", "Choose an IW GRD product.")
+    image = "imageAnnotation/imageInformation/"
+    steps = "imageAnnotation/processingInformation/"
+    return Annotation(
+        mission=_text(root, "adsHeader/missionId", where),
+        mode=mode,
+        product_type=kind,
+        polarisation=_text(root, "adsHeader/polarisation", where),
+        absolute_orbit=int(_number(root, "adsHeader/absoluteOrbitNumber", where)),
+        direction=_text(root, "generalAnnotation/productInformation/pass", where).lower(),
+        orbit_source=(root.findtext(steps + "orbitSource") or "unknown").strip(),
+        noise_removed=(root.findtext(steps + "thermalNoiseCorrectionPerformed") or "false").strip() == "true",
+        first_line_time=_time(root, image + "productFirstLineUtcTime", where),
+        last_line_time=_time(root, image + "productLastLineUtcTime", where),
+        line_interval_s=_number(root, image + "azimuthTimeInterval", where),
+        range_spacing_m=_number(root, image + "rangePixelSpacing", where),
+        azimuth_spacing_m=_number(root, image + "azimuthPixelSpacing", where),
+        lines=int(_number(root, image + "numberOfLines", where)),
+        samples=int(_number(root, image + "numberOfSamples", where)),
+        **_orbit(root, where),
+        **_slant_to_ground(root, where),
+        **_geolocation_grid(root, where),
+    )
+
+
+def _orbit(root: ElementTree.Element, where: str) -> dict[str, NDArray[np.generic]]:
+    vectors = _list(root, "generalAnnotation/orbitList/orbit", where)
+    frames = {_text(v, "frame", where) for v in vectors}
+    if frames != {"Earth Fixed"}:
+        raise InputError(f"{where}: orbit frame is {', '.join(sorted(frames))}, not Earth Fixed.", "Choose another product.")
+    return {
+        "orbit_times": np.array([_time(v, "time", where) for v in vectors]),
+        "orbit_position_m": np.array([[_number(v, f"position/{a}", where) for a in "xyz"] for v in vectors]),
+        "orbit_velocity_m_s": np.array([[_number(v, f"velocity/{a}", where) for a in "xyz"] for v in vectors]),
+    }
+
+
+def _slant_to_ground(root: ElementTree.Element, where: str) -> dict[str, NDArray[np.generic]]:
+    entries = _list(root, "coordinateConversion/coordinateConversionList/coordinateConversion", where)
+    rows = [_floats(e, "srgrCoefficients", where) for e in entries]
+    table = np.zeros((len(rows), max(len(r) for r in rows)))
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = row
+    return {
+        "srgr_times": np.array([_time(e, "azimuthTime", where) for e in entries]),
+        "srgr_origin_m": np.array([_number(e, "sr0", where) for e in entries]),
+        "srgr_coefficients": table,
+    }
+
+
+def _geolocation_grid(root: ElementTree.Element, where: str) -> dict[str, NDArray[np.generic]]:
+    points = _list(root, "geolocationGrid/geolocationGridPointList/geolocationGridPoint", where)
+
+    def column(name: str) -> FloatArray:
+        return np.array([_number(p, name, where) for p in points])
+
+    return {
+        "grid_line": column("line").astype(np.int64),
+        "grid_pixel": column("pixel").astype(np.int64),
+        "grid_lat_deg": column("latitude"),
+        "grid_lon_deg": column("longitude"),
+        "grid_height_m": column("height"),
+        "grid_time": np.array([_time(p, "azimuthTime", where) for p in points]),
+        "grid_range_m": column("slantRangeTime") * SPEED_OF_LIGHT_M_S / 2,
+    }
+
+
+def _vectors(entries: Sequence[ElementTree.Element], value: str, where: str) -> Vectors:
+    lines, pixels, values = [], [], []
+    for entry in entries:
+        pixel, row = _floats(entry, "pixel", where).astype(np.int64), _floats(entry, value, where)
+        line = int(_number(entry, "line", where))
+        if len(pixel) != len(row) or np.any(np.diff(pixel) <= 0) or (lines and line <= lines[-1]):
+            raise InputError(f"{where}: {value} at line {line}: positions do not increase or do not match values.", _AGAIN)
+        lines.append(line)
+        pixels.append(pixel)
+        values.append(row)
+    return Vectors(np.array(lines), tuple(pixels), tuple(values))
+
+
+def read_calibration(product: SafeProduct, member: str, quantity: str = "betaNought") -> Vectors:
+    """Calibration table of one quantity: betaNought, sigmaNought, gamma or dn.
+
+    raises  InputError when the table is missing, malformed or not positive
+    """
+    root, where = product.xml(member), f"{product.name}: {member}"
+    vectors = _vectors(_list(root, "calibrationVectorList/calibrationVector", where), quantity, where)
+    if any(np.any(~(v > 0)) for v in vectors.values):
+        raise InputError(f"{where}: {quantity} holds values that are not positive.", _AGAIN)
+    return vectors
+
+
+def read_noise(product: SafeProduct, member: str) -> Noise:
+    """Noise tables: noiseRangeVector and noiseAzimuthVector (IPF >= 2.90), or noiseVector alone (before)."""
+    root, where = product.xml(member), f"{product.name}: {member}"
+    old = root.findall("noiseVectorList/noiseVector")
+    if old:
+        return Noise(_vectors(old, "noiseLut", where), ())
+    entries = _list(root, "noiseRangeVectorList/noiseRangeVector", where)
+    blocks = root.findall("noiseAzimuthVectorList/noiseAzimuthVector")
+    return Noise(_vectors(entries, "noiseRangeLut", where), tuple(_block(b, where) for b in blocks))
+
+
+def _block(entry: ElementTree.Element, where: str) -> AzimuthBlock:
+    names = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
+    bounds = [int(_number(entry, name, where)) for name in names]
+    lines = _floats(entry, "line", where).astype(np.int64)
+    values = _floats(entry, "noiseAzimuthLut", where)
+    if len(lines) != len(values) or np.any(np.diff(lines) <= 0):
+        raise InputError(f"{where}: noiseAzimuthLut does not match its lines.", _AGAIN)
+    return AzimuthBlock(bounds[0], bounds[1], bounds[2], bounds[3], lines, values)
+
+
+def read_pixels(product: SafeProduct, member: str, window: Window, lines: int, samples: int) -> NDArray[np.uint16]:
+    """Digital numbers of a window, (rows, cols) uint16.
+
+    raises  InputError when the file is unreadable or its size is not that of the annotation
+    """
+    path = product.gdal_path(member)
+    with raster.Reader(path) as reader:
+        found = (reader.grid.rows, reader.grid.cols)
+        if found != (lines, samples):
+            raise InputError(
+                f"{product.name}: {member} has {found[0]} x {found[1]} pixels, its annotation says {lines} x {samples}.", _AGAIN
+            )
+        pixels = reader.read(window)[0]
+    if pixels.dtype != np.uint16:
+        raise InputError(f"{product.name}: {member} holds {pixels.dtype}, not uint16.", _AGAIN)
+    return pixels
