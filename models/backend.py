@@ -51,7 +51,7 @@ def start(threads: int = 0) -> None:
     global _STARTED  # noqa: PLW0603 - TensorFlow's own state is global too
     if _STARTED:
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     try:

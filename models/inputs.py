@@ -1,0 +1,244 @@
+"""From samples to batches: normalised once, cached, cropped and shuffled by pure functions of (seed, step).
+
+No file is read here: a loader callable gives the samples. Batch `step` never depends on the batches before it, so a
+resumed training sees exactly what an undisturbed one would have seen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import TrainConf
+from utils.workflow.errors import NothingFoundError
+
+F32 = NDArray[np.float32]
+CHANGED_REFLECTANCE = 0.02  # mean absolute change over the bands that makes a pixel changed
+CHANGED_TILE = 0.05  # share of changed pixels that makes a tile a changed one
+CACHE_BYTES = 1 << 30
+PREFETCH = 2
+
+
+class RawSample(Protocol):
+    """What a loader gives: s1 (H, W, 2) linear power, s2 (H, W, n) reflectance, NaN = nodata; masks (H, W)."""
+
+    s1_t0: F32
+    s1_t1: F32
+    s2_t0: F32
+    s2_t1: F32
+    cloud_t0: NDArray[np.uint8]
+    cloud_t1: NDArray[np.uint8]
+    window: NDArray[np.bool_]
+
+
+class Normaliser(Protocol):
+    """The scaler of utils.science.scaler, as far as it is needed here."""
+
+    def network_input(self, s1_t0: Any, s1_t1: Any, s2_t0: Any, ds1_median_db: Any) -> tuple[Any, Any]: ...
+
+    def apply_label(self, y: Any) -> Any: ...
+
+    def invert_label(self, z: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One sample in network units, free of NaN.
+
+    x        (H, W, C) float32
+    y        (H, W, n) float32; S2(t0) where there is no label
+    weight   (H, W) float32, 1 where target and inputs are clear and valid and the tile owns the pixel
+    changed  (H, W) float32, 1 where the label differs from S2(t0) by more than 0.02 in the mean of the bands
+    """
+
+    x: F32
+    y: F32
+    weight: F32
+    changed: F32
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.x.nbytes + self.y.nbytes + self.weight.nbytes + self.changed.nbytes)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles stacked along a first axis."""
+
+    x: F32
+    y: F32
+    weight: F32
+    changed: F32
+
+
+@dataclass(frozen=True)
+class Units:
+    """How network units map to physical ones.
+
+    scale, offset  (n,) reflectance = scale * z + offset
+    db_slope       (2,) network units of VV and VH for 1 dB
+    """
+
+    scale: F32
+    offset: F32
+    db_slope: F32
+
+
+def units_of(scaler: Normaliser, bands: int) -> Units:
+    """Measure the (affine) scaler instead of knowing its inside."""
+    zeros = np.zeros((4, 4, bands), np.float32)
+    offset = np.asarray(scaler.invert_label(zeros), np.float64)[0, 0]
+    scale = np.asarray(scaler.invert_label(zeros + 1), np.float64)[0, 0] - offset
+    levels = []
+    for level_db in (-13.0, -12.0):
+        power = np.full((4, 4, 2), 10 ** (level_db / 10), np.float32)
+        x, _ = scaler.network_input(power, power, zeros + np.float32(0.1), {"VV": 0.0, "VH": 0.0})
+        levels.append(np.asarray(x, np.float64)[0, 0, :2])
+    return Units(scale.astype(np.float32), offset.astype(np.float32), (levels[1] - levels[0]).astype(np.float32))
+
+
+def prepare_tile(sample: RawSample, scaler: Normaliser, ds1_median_db: Any, start: int, clip_label: bool) -> Tile:
+    """Normalise one sample for training.
+
+    start       first optical channel of x
+    clip_label  keep labels in -1..1 (networks that end in tanh cannot reach further)
+    """
+    x, valid = scaler.network_input(sample.s1_t0, sample.s1_t1, sample.s2_t0, ds1_median_db)
+    x = np.nan_to_num(np.asarray(x, np.float32), copy=True, nan=0.0, posinf=0.0, neginf=0.0)
+    bands = sample.s2_t1.shape[-1]
+    has_label = np.isfinite(sample.s2_t1).all(-1)
+    good = has_label & np.asarray(valid, bool) & sample.window & (sample.cloud_t0 == 0) & (sample.cloud_t1 == 0)
+    y = np.asarray(scaler.apply_label(sample.s2_t1), np.float32)
+    y = np.where(has_label[..., None], y, x[..., start : start + bands]).astype(np.float32)
+    if clip_label:
+        y = np.clip(y, -1, 1)
+    with np.errstate(invalid="ignore"):
+        moved = np.abs(sample.s2_t1 - sample.s2_t0).mean(-1) > CHANGED_REFLECTANCE
+    return Tile(x, y, good.astype(np.float32), (moved & good).astype(np.float32))
+
+
+class TileCache:
+    """Prepared tiles by id, the least recently used dropped first above a number of bytes."""
+
+    def __init__(self, load: Callable[[str], Tile], limit_bytes: int = CACHE_BYTES) -> None:
+        self._load, self._limit = load, limit_bytes
+        self._tiles: OrderedDict[str, Tile] = OrderedDict()
+        self._bytes, self._lock = 0, threading.Lock()
+
+    def __call__(self, sample_id: str) -> Tile:
+        with self._lock:
+            if sample_id in self._tiles:
+                self._tiles.move_to_end(sample_id)
+                return self._tiles[sample_id]
+        tile = self._load(sample_id)
+        with self._lock:
+            if sample_id not in self._tiles:
+                self._tiles[sample_id] = tile
+                self._bytes += tile.nbytes
+            while self._bytes > self._limit and len(self._tiles) > 1:
+                self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+        return tile
+
+
+class Batches:
+    """Training batches; batch(step) is a pure function of the configuration and the step (from 0)."""
+
+    def __init__(
+        self, ids: Sequence[str], load: Callable[[str], Tile], conf: TrainConf, units: Units, start: int,
+        changed_fraction: dict[str, float | None] | None = None, multiple: int = 1,
+    ) -> None:
+        if not ids:
+            raise NothingFoundError("The training set holds no sample.", "See the counts of ./s2cr build_dataset and split.")
+        limit = conf.lim_train_tile or len(ids)
+        self.ids = sorted(ids)[:limit]
+        self.load, self.conf, self.units, self.start, self.multiple = load, conf, units, start, multiple
+        known = changed_fraction or {}
+        self.changed_ids = [i for i in self.ids if (known.get(i) or 0.0) > CHANGED_TILE]
+        self.steps_per_epoch = conf.steps_per_epoch or -(-len(self.ids) // conf.batch_size)
+
+    def choose(self, step: int) -> list[str]:
+        """Sample ids of one batch."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        size = self.conf.batch_size
+        half = size // 2 if self.conf.augment.changed_half and self.changed_ids else 0
+        chosen = self._dealt(self.changed_ids, half, epoch, place, 1) if half else []
+        return chosen + self._dealt(self.ids, size - half, epoch, place, 0)
+
+    def _dealt(self, ids: Sequence[str], count: int, epoch: int, place: int, stream: int) -> list[str]:
+        """`count` ids of batch `place` from an endless sequence of shuffles of this epoch."""
+        out, shuffled = [], {}
+        for position in range(place * count, (place + 1) * count):
+            round_, index = divmod(position, len(ids))
+            if round_ not in shuffled:
+                shuffled[round_] = np.random.default_rng([self.conf.seed, 11, stream, epoch, round_]).permutation(len(ids))
+            out.append(ids[int(shuffled[round_][index])])
+        return out
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, cropped and augmented."""
+        parts = []
+        for place, sample_id in enumerate(self.choose(step)):
+            rng = np.random.default_rng([self.conf.seed, 12, step, place])
+            tile = crop(self.load(sample_id), self.conf.crop_px, self.multiple, rng)
+            parts.append(augment(tile, self.conf, self.units, self.start, rng))
+        return stack(parts)
+
+    def iterate(self, first: int, stop: int) -> Iterator[Batch]:
+        """Batches first .. stop-1, prepared ahead by one thread."""
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self.batch, step) for step in range(first, min(first + PREFETCH, stop))]
+            for step in range(first, stop):
+                batch = ahead.pop(0).result()
+                if step + PREFETCH < stop:
+                    ahead.append(pool.submit(self.batch, step + PREFETCH))
+                yield batch
+
+
+def stack(tiles: Sequence[Tile]) -> Batch:
+    """Tiles of one size as a batch."""
+    fields = ("x", "y", "weight", "changed")
+    return Batch(*(np.ascontiguousarray(np.stack([getattr(tile, name) for tile in tiles])) for name in fields))
+
+
+def crop(tile: Tile, size_px: int | None, multiple: int, rng: np.random.Generator) -> Tile:
+    """A random square of size_px; without a size, the whole tile cut to a multiple of `multiple`."""
+    rows, cols = tile.weight.shape
+    height, width = (min(size_px or n, n) // multiple * multiple for n in (rows, cols))
+    top, left = int(rng.integers(rows - height + 1)), int(rng.integers(cols - width + 1))
+    part = (slice(top, top + height), slice(left, left + width))
+    return Tile(tile.x[part], tile.y[part], tile.weight[part], tile.changed[part])
+
+
+def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.random.Generator) -> Tile:
+    """Random gains, turns and a missing S1(t0); every draw happens whether used or not, so that streams stay aligned."""
+    options, bands = conf.augment, tile.y.shape[-1]
+    shifts_db, gain = rng.uniform(-1, 1, 2) * options.s1_gain_db, 1 + rng.uniform(-1, 1) * options.s2_gain
+    drop, turns, mirror = rng.random() < options.drop_s1_t0, int(rng.integers(4)), bool(rng.integers(2))
+    x, y = tile.x.copy(), tile.y
+    if options.s1_gain_db:
+        for date in (0, 1):
+            x[..., 2 * date : 2 * date + 2] += (shifts_db[date] * units.db_slope).astype(np.float32)
+    if options.s2_gain:
+        stop = start + bands
+        x[..., start:stop] = _gain(x[..., start:stop], gain, units)
+        y = _gain(y, gain, units)
+    if drop:
+        x[..., :2] = 0.0
+        x[..., 4:start] = 0.0  # the differences of scaler mode fixed
+    arrays = [x, y, tile.weight, tile.changed]
+    if options.flips:
+        arrays = [np.rot90(a, turns) for a in arrays]
+        arrays = [a[:, ::-1] for a in arrays] if mirror else arrays
+    return Tile(*arrays)
+
+
+def _gain(z: F32, gain: float, units: Units) -> F32:
+    """Network units of gain times the reflectance."""
+    return np.asarray(((units.scale * z + units.offset) * gain - units.offset) / units.scale, np.float32)

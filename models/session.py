@@ -1,0 +1,164 @@
+"""From two YAML files, a scaler and two data sets to a training task: every contradiction is found before work starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from models import registry
+from models.config import ModelConf, TrainConf
+from models.inputs import RawSample, TileCache, prepare_tile, units_of
+from models.run import RunFolder
+from models.training import Task, fingerprint, notes
+from utils.science.scaler import Scaler, ScalerError, groups_of
+from utils.workflow.config import load_yaml_model
+from utils.workflow.errors import ConfigError, InputError
+from utils.workflow.files import atomic_bytes, atomic_json
+
+
+class Index(Protocol):
+    """index.json of a set, as utils.io.samples reads it."""
+
+    @property
+    def bands_sar(self) -> tuple[str, ...]: ...
+    @property
+    def bands_optical(self) -> tuple[str, ...]: ...
+    @property
+    def size_px(self) -> int: ...
+    @property
+    def pairs(self) -> Mapping[str, Any]: ...
+    @property
+    def samples(self) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One set: its index, and a reader of samples by id."""
+
+    index: Index
+    read: Callable[[str], RawSample]
+
+    def trainable(self) -> list[str]:
+        """Ids that have a usable label."""
+        return [sample.id for sample in self.index.samples if sample.trainable]
+
+
+def load_confs(model_yaml: Path, train_yaml: Path) -> tuple[ModelConf, TrainConf]:
+    """Read and check the two files.
+
+    raises  ConfigError with file:line; for an unknown model, listing those that exist
+    """
+    model = load_yaml_model(model_yaml, ModelConf)
+    registry.spec_of(model)
+    return model, load_yaml_model(train_yaml, TrainConf)
+
+
+def load_scaler(path: Path) -> Scaler:
+    """Read scaler.json.
+
+    raises  InputError when it is missing or malformed
+    """
+    try:
+        return Scaler.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such scaler.", "Run: ./s2cr normalise CONF.") from error
+    except (ScalerError, ValueError) as error:
+        raise InputError(f"{path}: {error}.", "Run: ./s2cr normalise CONF --force.") from error
+
+
+def scaler_with_factors(scaler: Scaler, train: TrainConf) -> Scaler:
+    """The scaler with s1_scale and s2_scale of train.yaml, where they are given; constants of mode fixed stay."""
+    if scaler.mode != "standard":
+        return scaler
+    factors = {"dB": train.s1_scale, "reflectance": train.s2_scale}
+    groups = tuple(replace(group, factor=factors[group.unit] or group.factor) for group in scaler.groups)
+    return replace(scaler, groups=groups)
+
+
+def expected_channels(bands_sar: Sequence[str], bands_optical: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """dict_band_x and dict_band_label of a dataset with two dates: group -> channels of x, of y."""
+    sar = [*bands_sar, *bands_sar]
+    x = {band: [i for i, name in enumerate(sar) if name == band] for band in bands_sar}
+    y = {group: [list(bands_optical).index(b) for b in members] for group, members in groups_of(bands_optical).items()}
+    return {**x, **{group: [len(sar) + i for i in places] for group, places in y.items()}}, y
+
+
+def check_channels(train: TrainConf, index: Index) -> None:
+    """Compare the channel tables of train.yaml with the dataset.
+
+    raises  ConfigError naming what is written and what the dataset has
+    """
+    x, y = expected_channels(index.bands_sar, index.bands_optical)
+    tables = {"dict_band_x": (train.dict_band_x, x), "dict_band_label": (train.dict_band_label, y)}
+    for name, (written, found) in tables.items():
+        given = None if written is None else {group: list(places) for group, places in written.items()}
+        if given is not None and given != found:
+            raise ConfigError(f"train.yaml: {name} says {given}, the dataset has {found}.", f"Leave {name} out, or build the dataset with other bands.")
+    lists = {"s1bands": (train.s1bands, set(index.bands_sar)), "s2bands": (train.s2bands, set(y))}
+    for name, (groups, known) in lists.items():
+        if groups is not None and set(groups) != known:
+            raise ConfigError(f"train.yaml: {name} says {sorted(groups)}, the dataset has {sorted(known)}.", f"Leave {name} out or correct it.")
+
+
+def _check_sets(train: Index, val: Index) -> None:
+    if (train.bands_sar, train.bands_optical) != (val.bands_sar, val.bands_optical):
+        raise InputError(
+            f"the train set has bands {', '.join(train.bands_optical)}, the validation set {', '.join(val.bands_optical)}.",
+            "Build both with one configuration.",
+        )
+
+
+def make_task(
+    name: str, run: RunFolder, yamls: tuple[Path, Path], sets: tuple[DataSet, DataSet], norm: Path, log: logging.Logger, data_key: str
+) -> Task:
+    """Check everything, write the run's yaml and scaler files, return the task.
+
+    yamls     model.yaml, train.yaml
+    sets      train, validation
+    norm      folder with scaler_standard.json and scaler_fixed.json
+    data_key  changes whenever the data do
+    raises    ConfigError, InputError
+    """
+    model, conf = load_confs(*yamls)
+    train, val = sets
+    _check_sets(train.index, val.index)
+    bands = train.index.bands_optical
+    registry.check_shapes(model, bands, train.index.size_px)
+    check_channels(conf, train.index)
+    if not conf.normalization:
+        raise ConfigError("train.yaml: normalization: false needs tiles in network units, this dataset holds physical ones.", "Write normalization: true.")
+    for text in notes(model, conf):
+        log.warning("%s: %s", name, text)
+    mode = registry.scaler_mode(model)
+    scaler = scaler_with_factors(load_scaler(norm / f"scaler_{mode}.json"), conf)
+    try:
+        scaler.check_bands(train.index.bands_sar, bands)
+    except ScalerError as error:
+        raise ConfigError(f"{norm}: {error}.", "Run: ./s2cr normalise CONF.") from error
+    for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
+        atomic_bytes(target, source.read_bytes())
+    atomic_json(run.scaler, scaler.to_json())
+    return Task(
+        name=name, run=run, model=model, train=conf, bands=bands, size_px=train.index.size_px,
+        units=units_of(scaler, len(bands)), train_ids=train.trainable(), val_ids=val.trainable(),
+        load=_loader(sets, scaler, model), fingerprint=fingerprint(model, conf, scaler.to_json(), data_key),
+        changed_fraction={sample.id: sample.changed_fraction for sample in train.index.samples}, log=log,
+        card={"bands_sar": list(train.index.bands_sar), "inputs": list(scaler.input_names)},
+    )  # fmt: skip
+
+
+def _loader(sets: tuple[DataSet, DataSet], scaler: Scaler, model: ModelConf) -> TileCache:
+    """Sample id -> prepared tile, from whichever set holds it."""
+    places = {sample.id: (data, data.index.pairs[sample.pair]) for data in sets for sample in data.index.samples}
+    _, start = registry.channels(registry.scaler_mode(model), len(scaler.bands_optical))
+    clip = registry.spec_of(model).adversarial
+
+    def load(sample_id: str) -> Any:
+        data, pair = places[sample_id]
+        return prepare_tile(data.read(sample_id), scaler, pair.ds1_median_db, start, clip)
+
+    return TileCache(load)
