@@ -76,7 +76,7 @@ def test_wkt_and_merge(tmp_path: Path) -> None:
         ([SQUARE[0], SQUARE[2], SQUARE[1], SQUARE[3], SQUARE[0]], r"Self-intersection\[149\.15 -35\.35\]"),
         ([[x * 1000, y * 1000] for x, y in SQUARE], "is not in degrees"),
         ([[179.9, 0], [-179.9, 0], [-179.9, 1], [179.9, 1], [179.9, 0]], "antimeridian"),
-        ([[149.1, None]] + SQUARE, r"vertex 1: \[149\.1, None\] is no position"),
+        ([[149.1, None], *SQUARE], r"vertex 1: \[149\.1, None\] is no position"),
     ],
 )
 def test_bad_rings_name_the_place(tmp_path: Path, ring: Any, message: str) -> None:

@@ -177,5 +177,5 @@ def test_real_manifests() -> None:
             assert m.polarisations == ("VV", "VH")
     with open_product(folder / next(n for n in expected if "20210809" in n)) as product:
         empty = next(n for n in product.members() if n.startswith("measurement"))
-        with pytest.raises(InputError, match="has 0 bytes, manifest.safe says 872232364"):
+        with pytest.raises(InputError, match=r"has 0 bytes, manifest\.safe says 872232364"):
             product.verify([empty], "size")

@@ -1,0 +1,92 @@
+"""Reflectance, interpolation and cloud codes against hand computation and scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from utils.science.cloud import CloudStats, scl_statistics
+from utils.science.reflectance import bilinear_2x, cloud_codes, nearest_2x, to_reflectance
+
+
+def test_values_by_hand() -> None:
+    dn = np.array([[0, 65535, 1000, 2500, 990, 16000]], np.uint16)
+    new = to_reflectance(dn, -1000, 10000)
+    assert new.values[0, 2:] == pytest.approx([0.0, 0.15, 0.0, 1.5])
+    assert np.isnan(new.values[0, :2]).all()
+    assert (new.nodata, new.saturated, new.clipped) == (1, 1, 1)  # DN 1000 is exactly 0 and not clipped
+    old = to_reflectance(dn, 0, 10000)
+    assert old.values[0, 3] == np.float32(0.25) and old.clipped == 0
+    with pytest.raises(ValueError, match="not positive"):
+        to_reflectance(dn, 0, 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_offset_and_shift_give_equal_bits(seed: int) -> None:
+    dn = np.random.default_rng(seed).integers(1, 20000, (16, 16)).astype(np.uint16)
+    old, new = to_reflectance(dn, 0, 10000), to_reflectance(dn + np.uint16(1000), -1000, 10000)
+    assert old.values.tobytes() == new.values.tobytes()
+
+
+def test_bilinear_by_hand_and_linear_ramp() -> None:
+    a = np.array([[0, 0, 0], [0, 16, 0], [0, 0, 0]], np.float32)
+    assert bilinear_2x(a).tolist() == [[9.0, 9.0], [9.0, 9.0]]  # (3/4)^2 of 16
+    rows, cols = np.mgrid[0:6, 0:8].astype(np.float32)
+    fine = bilinear_2x(3 * rows + 2 * cols)
+    y, x = (np.mgrid[0:8, 0:12] + 0.5) / 2 + 0.5  # centres of the fine pixels in coarse pixels
+    assert fine == pytest.approx(3 * y + 2 * x, abs=1e-5)  # a plane is reproduced: no shift
+
+
+def test_bilinear_equals_scipy_inside() -> None:
+    a = np.random.default_rng(1).random((9, 7)).astype(np.float32)
+    y, x = (np.mgrid[0:14, 0:10] + 0.5) / 2 + 0.5
+    assert bilinear_2x(a) == pytest.approx(ndimage.map_coordinates(a, [y, x], order=1), abs=1e-6)
+
+
+def test_holes_stay_and_weights_renormalise() -> None:
+    a = np.full((5, 5), 7.0, np.float32)
+    a[2, 2] = np.nan
+    a[0] = np.nan
+    fine = bilinear_2x(a)
+    hole = np.zeros((6, 6), bool)
+    hole[2:4, 2:4] = True
+    assert np.array_equal(np.isnan(fine), hole)
+    assert (fine[~hole] == 7.0).all()  # neighbours do not darken beside a hole
+
+
+def test_nearest() -> None:
+    assert nearest_2x(np.array([[1, 2]], np.uint8)).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+
+
+def test_cloud_codes_without_dilation() -> None:
+    scl = np.arange(12, dtype=np.uint8)[None]
+    assert cloud_codes(scl, 0, 10).tolist() == [[255, 4, 0, 2, 0, 0, 0, 0, 1, 1, 1, 3]]
+
+
+def test_dilation_is_a_disc_in_metres() -> None:
+    scl = np.full((21, 21), 4, np.uint8)
+    scl[10, 10] = 9
+    row, col = np.mgrid[-10:11, -10:11]
+    assert np.array_equal(cloud_codes(scl, 60, 10) == 1, np.hypot(row, col) <= 6)
+    assert np.array_equal(cloud_codes(scl, 60, 20) == 1, np.hypot(row, col) <= 3)
+    scl[10, 11], scl[10, 12], scl[9, 10] = 0, 1, 3
+    codes = cloud_codes(scl, 60, 10)
+    assert (codes[10, 11], codes[10, 12], codes[9, 10]) == (255, 4, 1)  # cloud wins over shadow; holes stay
+    assert codes[3, 10] == 2  # shadow pixel at row 9 reaches 6 pixels up, the cloud only to row 4
+
+
+def test_statistics_of_classes() -> None:
+    scl = np.array([[0, 1, 8, 9, 10], [3, 4, 5, 6, 11]], np.uint8)
+    inside = np.ones(scl.shape, bool)
+    assert scl_statistics(scl, inside) == CloudStats(37.5, 12.5, 0.8)
+    inside[:, 2:] = False
+    assert scl_statistics(scl, inside) == CloudStats(0.0, 50.0, 0.5)
+    assert scl_statistics(np.zeros((2, 2), np.uint8), np.ones((2, 2), bool)) == CloudStats(100.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="no pixel"):
+        scl_statistics(scl, np.zeros(scl.shape, bool))
+    with pytest.raises(ValueError, match="differ"):
+        scl_statistics(scl, inside[:1])
