@@ -113,7 +113,7 @@ def prepare_tile(sample: RawSample, scaler: Normaliser, ds1_median_db: Any, star
     x, valid = scaler.network_input(sample.s1_t0, sample.s1_t1, sample.s2_t0, ds1_median_db)
     x = np.nan_to_num(np.asarray(x, np.float32), copy=True, nan=0.0, posinf=0.0, neginf=0.0)
     bands = sample.s2_t1.shape[-1]
-    has_label = np.isfinite(sample.s2_t1).all(-1)
+    has_label = np.asarray(np.isfinite(sample.s2_t1).all(-1))
     good = has_label & np.asarray(valid, bool) & sample.window & (sample.cloud_t0 == 0) & (sample.cloud_t1 == 0)
     y = np.asarray(scaler.apply_label(sample.s2_t1), np.float32)
     y = np.where(has_label[..., None], y, x[..., start : start + bands]).astype(np.float32)

@@ -102,10 +102,10 @@ def build_trainer(task: Task, total_steps: int) -> Any:
 
 
 class Training:
-    """One run from its newest checkpoint to its finished folder."""
+    """One run from its newest checkpoint to its finished folder; fresh = leave checkpoints aside and start anew."""
 
-    def __init__(self, task: Task) -> None:
-        self.task, train = task, task.train
+    def __init__(self, task: Task, fresh: bool = False) -> None:
+        self.task, self.fresh, train = task, fresh, task.train
         self.multiple = registry.size_multiple(task.model)
         _, self.start = registry.channels(registry.scaler_mode(task.model), len(task.bands))
         self.batches = Batches(task.train_ids, task.load, train, task.units, self.start, task.changed_fraction, self.multiple)
@@ -119,7 +119,7 @@ class Training:
 
     def resume(self) -> None:
         """Continue from the checkpoint that load_model asks for."""
-        wanted = self.task.train.load_model
+        wanted = None if self.fresh else self.task.train.load_model
         sweep(self.task.run.path)
         sweep(self.checkpoints.folder)
         if isinstance(wanted, int):
@@ -196,11 +196,12 @@ class Training:
         means = {name: value / self.at.batches for name, value in sorted(self.at.sums.items())} if self.at.batches else {}
         self.at.sums, self.at.batches = {}, 0
         scores = self.scores()
-        record = {"step": self.at.step, "epoch": epoch, "tiles": self.at.step * self.task.train.batch_size, "train": means, "val": scores}
+        tiles = self.at.step * self.task.train.batch_size
+        record = {"step": self.at.step, "epoch": epoch, "tiles": tiles, "train": means, "val": scores}
         self.at.history.append(record)
         write_history(self.task.run, self.at.history)
         rates = {f"rate_{n}": float(pair[0].learning_rate) for n, pair in self.trainer.optimisers.items()}
-        board.scalars({**{f"train/{k}": v for k, v in {**means, **rates}.items()}, **{f"val/{k}": v for k, v in scores.items()}}, record["tiles"])
+        board.scalars({**{f"train/{k}": v for k, v in {**means, **rates}.items()}, **{f"val/{k}": v for k, v in scores.items()}}, tiles)
         score = scores.get("skill_changed", scores.get("psnr"))
         if score is None or (self.at.best_score is not None and score <= self.at.best_score):
             return False

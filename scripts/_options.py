@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -43,3 +44,24 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_SHARED):
         function = option(function)
     return function
+
+
+def optional_conf(
+    command: click.Command, name: str, direct: Callable[[dict[str, Any], logging.Logger], None]
+) -> click.Command:
+    """Let a stage command be called without CONF; then `direct` gets the values of its own options and the log."""
+    from scripts._stage import guarded
+
+    with_conf = command.callback
+    for param in command.params:
+        if param.name == "conf":
+            param.required = False
+
+    def callback(conf: Path | None = None, **values: Any) -> Any:
+        if conf is not None and with_conf is not None:
+            return with_conf(conf=conf, **values)
+        with guarded(name, values["verbose"], values["quiet"]) as log:
+            direct(values, log)
+
+    command.callback = callback
+    return command

@@ -1,0 +1,105 @@
+"""Predict the optical image of t1 for every sample, in reflectance.
+
+Reads   runs/<name>/{model.keras,scaler.json,model_card.json}, dataset/<set>/   <set> = predict.set, all by default
+Writes  pred/<run>/<sample>.tif  float32 surface reflectance, bands in label order, NaN where an input has no data
+        pred/<run>/index.json    the sample list and what was used
+Items   one per run and batch of samples; --part i/N   Fails  65 other bands than the run's, 66 run or dataset missing
+Without CONF: --run-dir and --dataset (a set folder such as dataset/test), --out for another output folder.
+Example  ./s2cr predict confs/demo.yaml
+Example  ./s2cr predict --run-dir work/demo/runs/resunet_tiny --dataset work/demo/dataset/test
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import _direct  # noqa: F401
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scripts._options import optional_conf
+from scripts._stage import Context, Report, stage
+
+_DIR = click.Path(exists=True, file_okay=False, path_type=Path)
+_OPTIONS = (
+    click.option("--run-dir", type=_DIR, help="Finished run, instead of CONF."),
+    click.option("--dataset", type=_DIR, help="Set folder to predict, instead of CONF."),
+    click.option("--out", type=click.Path(path_type=Path), help="Output folder; default RUN_DIR/pred/<set>."),
+)
+
+
+@stage("predict", options=_OPTIONS)
+def run(ctx: Context) -> Report:
+    from utils.io import samples
+    from utils.workflow.files import atomic_json
+
+    set_dir = ctx.layout.dataset_set(ctx.conf.predict.set)
+    index = samples.load_index(set_dir)
+    chosen = [s.id for s in index.samples if not ctx.conf.predict.pairs or s.pair in ctx.conf.predict.pairs]
+    size = ctx.conf.predict.batch_size
+    # fixed groups: a tile shares its batch with the same tiles whatever was done before, so its bytes are the same
+    groups = {f"{i // size:05d}": chosen[i : i + size] for i in range(0, len(chosen), size)}
+    runs = [one.name for one in ctx.conf.train.runs]
+    predictor: dict[str, Any] = {}
+    for item in ctx.todo([f"{name}/{group}" for name in runs for group in groups], unit="batch"):
+        with item:
+            name, group = item.id.split("/")
+            if name not in predictor:
+                predictor = {name: _load(ctx.layout.run(name), size, index)}
+            _predict(predictor[name], index, groups[group], ctx.layout.pred(name), ctx.tags, item.output)
+    if not ctx.partial:
+        for name in runs:
+            info = {"schema": "s2cr.prediction/1", "run": name, "set": ctx.conf.predict.set, "bands": list(index.bands_optical), "samples": chosen}
+            atomic_json(ctx.output(ctx.layout.pred(name) / "index.json"), info)
+    return ctx.report(metrics={"tiles": len(chosen) * len(runs)}, summary=f"{len(chosen)} tiles a run")
+
+
+def _load(folder: Path, batch_size: int, index: Any) -> Any:
+    from models.predictor import Predictor
+
+    predictor = Predictor(folder, batch_size)
+    predictor.check_bands(index.bands_sar, index.bands_optical)
+    return predictor
+
+
+def _predict(
+    predictor: Any, index: Any, ids: Sequence[str], folder: Path, tags: Callable[..., dict[str, str]], register: Callable[[Path], Path]
+) -> None:
+    from utils.io import raster, samples
+
+    infos = [index.sample(i) for i in ids]
+    pairs = [index.pairs[info.pair] for info in infos]
+    read = [samples.read_sample(index.set_dir, i) for i in ids]
+    images = predictor.predict([(sample, pair.ds1_median_db) for sample, pair in zip(read, pairs, strict=True)])
+    for info, pair, image in zip(infos, pairs, images, strict=True):
+        more = tags("reflectance", [pair.date1, pair.date2], MODEL=predictor.card["model"], RUN=predictor.card["name"])
+        path, bands = folder / f"{info.id}.tif", predictor.bands
+        raster.write(path, image.transpose(2, 0, 1), pair.grid.window(info.window), band_names=bands, nodata=float("nan"), tags=more, units="reflectance")
+        register(path)
+
+
+def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
+    from utils.io import samples
+    from utils.workflow.errors import ConfigError
+
+    run_dir, set_dir, out = values["run_dir"], values["dataset"], values["out"]
+    if run_dir is None or set_dir is None:
+        raise ConfigError("Without CONF, --run-dir and --dataset are both needed.", "./s2cr predict --run-dir RUN --dataset work/demo/dataset/test")
+    index = samples.load_index(set_dir)
+    folder = out or run_dir / "pred" / index.name
+    predictor, size = _load(run_dir, 8, index), 8
+
+    def tags(units: str, sources: list[str], **more: object) -> dict[str, str]:
+        return {"SOURCE_PRODUCTS": ",".join(sources), "STAGE": "predict", "UNITS": units, **{k: str(v) for k, v in more.items()}}
+
+    for first in range(0, len(index.ids), size):
+        _predict(predictor, index, index.ids[first : first + size], folder, tags, lambda path: path)
+    log.info("predict: %d tiles in %s", len(index.ids), folder)
+    click.echo(folder)
+
+
+run = optional_conf(run, "predict", _direct_form)
