@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.science.blend import Blender, seam_ratio, window_weights
+from utils.science.blend import Blender, composite, seam_ratio, window_weights
 
 
 @pytest.mark.parametrize("size", [8, 16, 256])
@@ -87,3 +87,28 @@ def test_blended_windows_have_no_seam_and_a_hard_cut_has():
     # inside each window the hard cut is the ground itself: only boundaries jump
     assert seam_ratio(hard, ground, cuts, size) > 1.1
     assert seam_ratio(soft.result()[0], ground, cuts, size) == pytest.approx(1.0, abs=0.06)
+
+
+def test_composite_touches_only_cloud_and_feather():
+    observed, prediction = np.full((2, 40, 40), 0.2, np.float32), np.full((2, 40, 40), 0.4, np.float32)
+    cloudy = np.zeros((40, 40), bool)
+    cloudy[15:25, 15:25] = True
+    observed[:, 0, 0] = np.nan
+    prediction[:, 39, 39] = np.nan
+    image, source = composite(observed, prediction, cloudy)
+    rows, cols = np.mgrid[:40, :40]
+    distance = np.hypot(np.clip(np.maximum(15 - rows, rows - 24), 0, None), np.clip(np.maximum(15 - cols, cols - 24), 0, None))
+    near_hole = np.hypot(rows, cols) <= 5
+    far = (distance > 5) & (distance >= 6) & ~near_hole & (np.hypot(rows, cols) >= 6)
+    assert (image[:, far] == np.float32(0.2)).all() and (source[far] == 0).all()
+    assert np.allclose(image[:, cloudy], 0.4) and (source[cloudy] == 1).all()
+    # three pixels outside the edge: weight 1 - 3/6 = .5
+    assert image[0, 20, 27] == pytest.approx(0.3) and source[20, 27] == 2
+    assert image[0, 0, 0] == pytest.approx(0.4) and source[0, 0] == 1  # nodata of the observation is simulated
+    assert image[0, 39, 39] == pytest.approx(0.2)
+
+
+def test_composite_without_prediction_is_nodata_under_cloud():
+    observed, cloudy = np.full((1, 3, 3), 0.2), np.eye(3, dtype=bool)
+    image, source = composite(observed, np.full((1, 3, 3), np.nan), cloudy, 0)
+    assert (source[cloudy] == 255).all() and np.isnan(image[0][cloudy]).all() and (source[~cloudy] == 0).all()

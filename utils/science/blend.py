@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 
 def window_weights(rows: int, cols: int) -> NDArray[np.float64]:
@@ -55,6 +56,32 @@ class Blender:
         """(bands, rows, cols) float32 weighted mean; NaN where nothing was added."""
         covered = self._weight > 0
         return np.where(covered, self._sum / np.where(covered, self._weight, 1.0), np.nan).astype(np.float32)
+
+
+OBSERVED, SIMULATED, FEATHERED, NO_SOURCE = 0, 1, 2, 255
+
+
+def composite(
+    observed: NDArray[Any], prediction: NDArray[Any], cloudy: NDArray[np.bool_], feather_px: int = 5
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Observed image where clear, prediction under cloud and shadow, faded over feather_px outside the cloud.
+
+    observed, prediction  (B, H, W) reflectance, NaN = nodata; cloudy (H, W) True where the ground is hidden
+    returns               (B, H, W) float32 and the source (H, W): 0 observed, 1 simulated, 2 feathered, 255 nodata.
+                          No pixel farther than feather_px from a cloudy one is changed.
+    """
+    seen, made = np.isfinite(observed).all(axis=0), np.isfinite(prediction).all(axis=0)
+    hidden = cloudy | ~seen
+    distance = ndimage.distance_transform_edt(~hidden) if hidden.any() else np.full(hidden.shape, np.inf)
+    weight = np.clip(1.0 - distance / (feather_px + 1), 0.0, 1.0)
+    weight[~made & ~hidden] = 0.0
+    mixed = np.where(seen & (weight < 1), np.nan_to_num(observed) * (1.0 - weight), 0.0)
+    mixed = mixed + np.where(made, np.nan_to_num(prediction), 0.0) * weight
+    image = np.where(weight == 0, observed, mixed)
+    source = np.where(weight == 0, OBSERVED, np.where(hidden, SIMULATED, FEATHERED)).astype(np.uint8)
+    empty = hidden & ~made
+    source[empty] = NO_SOURCE
+    return np.where(empty, np.nan, image).astype(np.float32), source
 
 
 def seam_ratio(

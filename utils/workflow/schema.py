@@ -322,6 +322,7 @@ class Report(Section):
     title: str = key("Simulated cloud-free Sentinel-2", "Title of the page.")
     synthetic: bool = key(False, "State in every figure and table that the data are generated.")
     max_px: int = key(900, "Largest side of an embedded picture.", "pixels", ge=100)
+    max_pairs: int = key(3, "Pairs that get mosaics, maps and pictures, test pairs first; scores always cover all.", ge=1)
 
 
 class Hpc(Section):

@@ -173,7 +173,7 @@ _ALL = (
         "pred/",
         "mosaic/",
         upstream=("predict", "split"),
-        slice=("report.max_px", "report.synthetic"),
+        slice=("report.max_px", "report.max_pairs", "report.synthetic"),
         published=("mosaic_predictions",),
     ),
     Stage(
@@ -182,7 +182,7 @@ _ALL = (
         "dataset/all/",
         "mosaic/truth/",
         upstream=("build_dataset", "split"),
-        slice=("report.max_px", "report.synthetic"),
+        slice=("report.max_px", "report.max_pairs", "report.synthetic"),
         published=("mosaic_gt",),
     ),
     Stage(

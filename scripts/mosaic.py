@@ -1,0 +1,69 @@
+"""Blend predicted tiles into one image per run and pair, and set it into the clear part of the observed image.
+
+Reads   pred/<run>/<sample>.tif                float32 reflectance, NaN = nodata
+Writes  mosaic/<run>/<pair>/prediction.tif     COG Int16, reflectance = DN * 0.0001, nodata -32768; prediction.png
+        mosaic/<run>/<pair>/composite.tif      the same; observed t1 where clear, prediction under cloud and shadow
+        mosaic/<run>/<pair>/source.tif         uint8: 0 observed, 1 simulated, 2 feathered, 255 nodata
+Items   <run>/<pair>; the first report.max_pairs pairs with test samples     Fails  66 prediction missing
+
+Example  ./s2cr mosaic confs/demo.yaml
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import _direct  # noqa: F401
+from typing import Any
+
+from scripts._stage import Context, Report, stage
+
+
+@stage("mosaic")
+def run(ctx: Context) -> Report:
+    from utils.io.stitch import shown_pairs
+
+    index, pairs, total = shown_pairs(ctx.layout.dataset, ctx.conf.report.max_pairs)
+    if len(pairs) < total:
+        ctx.log.info("mosaic: %d of %d pairs (report.max_pairs); scores cover all", len(pairs), total)
+    written = set(ctx.manifest("predict")["outputs"])
+    ids = [f"{run.name}/{pair}" for run in ctx.conf.train.runs for pair in pairs]
+    for item in ctx.todo(ids, unit="mosaic"):
+        with item:
+            _mosaic(ctx, item, index, written)
+    return ctx.report({"pairs": list(pairs), "pairs_in_dataset": total}, f"{len(pairs)} of {total} pairs")
+
+
+def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
+    import numpy as np
+
+    from utils.io import acquisitions, pictures, raster, stitch
+    from utils.science.blend import composite
+
+    name, pair_id = item.id.split("/")
+    pair, bands = index.pairs[pair_id], index.bands_optical
+    samples = [s for s in index.samples if s.pair == pair_id and f"pred/{name}/{s.id}.tif" in written]
+    if not samples:
+        item.skip(f"run {name} predicted no sample of pair {pair_id} (predict.set, predict.pairs)")
+    folder = ctx.layout.mosaic(name, pair_id)
+    image = stitch.stitch(samples, pair.grid, len(bands), lambda s: raster.read(ctx.layout.pred(name) / f"{s.id}.tif"))
+    dates = acquisitions.load(ctx.layout.pairs_json)
+    sources = [*dates[pair.date1].s1, *dates[pair.date2].s1, *dates[pair.date1].s2]
+    tags = ctx.tags("reflectance", sources, MODEL=name, PAIR=pair_id, DATE_T0=pair.t0, DATE_T1=pair.t1)
+    stitch.write_reflectance(item.output(folder / "prediction.tif"), image, pair.grid, bands, tags)
+    note = "synthetic" if ctx.conf.report.synthetic else ""
+    colours = pictures.true_colour(dict(zip(bands, image, strict=True)))
+    pictures.write_png(item.output(folder / "prediction.png"), colours, max_px=ctx.conf.report.max_px, text=note)
+    observed = dates[pair.date2].s2
+    item.data["samples"] = len(samples)
+    item.data["covered"] = round(float(np.isfinite(image[0]).mean()), 6)
+    if not observed:
+        return
+    root = ctx.layout.preprocessed_root
+    seen = acquisitions.read_planes(root, "sentinel2", observed, bands, pair.grid)
+    cloud = acquisitions.read_cloud(root, observed, pair.grid)
+    joined, source = composite(seen, image, np.isin(cloud, (1, 2, 4)))
+    tags = ctx.tags("reflectance", [*sources, *observed], MODEL=name, PAIR=pair_id, COMPOSITE="feather 5 px")
+    stitch.write_reflectance(item.output(folder / "composite.tif"), joined, pair.grid, bands, tags)
+    codes = ctx.tags("0 observed, 1 simulated, 2 feathered, 255 nodata", sources, PAIR=pair_id)
+    raster.write(item.output(folder / "source.tif"), source, pair.grid, band_names=("SOURCE",), nodata=255, tags=codes)
+    item.data["simulated"] = round(float((source == 1).mean()), 6)

@@ -1,0 +1,100 @@
+"""From sample tiles to one image of a pair, and images of reflectance stored as DN (Int16, 0.0001, nodata -32768)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.io import raster
+from utils.io.samples import DatasetIndex, SampleInfo, load_index, sample_path
+from utils.science.blend import Blender
+from utils.science.grid import Grid
+from utils.workflow.errors import InputError
+
+NODATA_DN = -32768
+SCALE = 0.0001
+_STRIPE_PX = 1024
+
+FloatArray = NDArray[np.float32]
+TileReader = Callable[[SampleInfo], FloatArray | None]
+
+
+def shown_pairs(dataset: Path, max_pairs: int) -> tuple[DatasetIndex, tuple[str, ...], int]:
+    """Pairs that get mosaics, maps and pictures: the first pairs with test samples, else the first of all.
+
+    returns  index of dataset/all, pair ids, number of all pairs
+    """
+    everything, test = load_index(dataset / "all"), load_index(dataset / "test")
+    with_test = sorted({sample.pair for sample in test.samples})
+    rest = [pair for pair in sorted(everything.pairs) if pair not in with_test]
+    return everything, tuple([*with_test, *rest][:max_pairs]), len(everything.pairs)
+
+
+def stitch(samples: Sequence[SampleInfo], grid: Grid, bands: int, read_tile: TileReader) -> FloatArray:
+    """Blend the tiles of one pair into (bands, rows, cols) float32 reflectance, NaN where no tile has data.
+
+    read_tile  gives (bands, h, w) of a sample, or None when it has none
+    Works in row stripes with float64 sums; tiles are added in order of their id, so bytes never depend on the
+    order of prediction.
+    """
+    out = np.full((bands, *grid.shape), np.nan, dtype=np.float32)
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    for top in range(0, grid.rows, _STRIPE_PX):
+        rows = min(_STRIPE_PX, grid.rows - top)
+        blender = Blender(rows, grid.cols, bands)
+        for sample in ordered:
+            window = sample.window
+            if window.row < top + rows and window.row + window.rows > top:
+                tile = read_tile(sample)
+                if tile is not None:
+                    blender.add(tile, window.row - top, window.col)
+        out[:, top : top + rows] = blender.result()
+    return out
+
+
+def observed_tile(index: DatasetIndex, sample: SampleInfo) -> FloatArray:
+    """The label of a sample (bands, h, w) with NaN under everything that is not clear."""
+    label = raster.read(sample_path(index.set_dir, "s2_t1", sample.id)).astype(np.float32)
+    cloud = raster.read(sample_path(index.set_dir, "mask", sample.id), ["CLOUD_T1"])[0]
+    label[:, cloud != 0] = np.nan
+    return label
+
+
+def to_dn(reflectance: NDArray[Any]) -> NDArray[np.int16]:
+    """DN = round(reflectance / 0.0001), NaN -> -32768; values beyond the type are clipped, never wrapped."""
+    scaled = np.clip(np.round(np.nan_to_num(np.asarray(reflectance, dtype=np.float64)) / SCALE), -32767, 32767)
+    return np.where(np.isfinite(reflectance), scaled, NODATA_DN).astype(np.int16)
+
+
+def write_reflectance(path: Path, image: NDArray[Any], grid: Grid, bands: Sequence[str], tags: Mapping[str, str]) -> None:
+    """Cloud Optimized GeoTIFF of reflectance (bands, rows, cols): Int16 DN, scale 0.0001, offset 0, nodata -32768."""
+    raster.write(
+        path, to_dn(image), grid, band_names=bands, nodata=NODATA_DN, tags=tags, cog=True, scale=SCALE, offset=0.0
+    )
+
+
+def read_reflectance(path: Path, bands: Sequence[str], grid: Grid | None = None) -> FloatArray:
+    """(bands, rows, cols) float32 reflectance of a raster stored with scale and offset, or as float; NaN = nodata.
+
+    bands   names; grid = read on that grid, None = as stored
+    raises  InputError when the raster or a band is missing
+    """
+    facts = raster.info(path)
+    absent = [band for band in bands if band not in facts.band_names]
+    if absent:
+        raise InputError(
+            f"{path}: no band {', '.join(absent)}; it has {', '.join(facts.band_names)}.",
+            "Leave the band out of dataset.extra_bands, or give a raster that has it.",
+        )
+    if facts.dtype.startswith("float"):
+        stored = raster.read(path, bands) if grid is None else raster.read_on_grid(path, grid, bands)
+        return stored.astype(np.float32)
+    fill = NODATA_DN if facts.nodata is None else facts.nodata
+    stored = raster.read(path, bands) if grid is None else raster.read_on_grid(path, grid, bands, fill=fill)
+    values = (stored * facts.scale + facts.offset).astype(np.float32)
+    values[stored == fill] = np.nan
+    return values
