@@ -1,0 +1,50 @@
+"""raw/downloads.lock.json: what download verified. Later stages read it, never a folder listing, so that a stray
+file cannot enter a data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.workflow.errors import InputError
+from utils.workflow.files import atomic_json
+
+SCHEMA = "s2cr.downloads/1"
+NAME = "downloads.lock.json"
+_REMEDY = "Run: make download CONF=..."
+
+
+def write_lock(raw: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the lock; files: name -> record with at least file (relative to raw), mission, size, sha256."""
+    atomic_json(raw / NAME, {"schema": SCHEMA, "files": {name: dict(record) for name, record in files.items()}})
+
+
+def read_lock(raw: Path) -> dict[str, dict[str, Any]]:
+    """Records by product name; empty when there is no lock yet.
+
+    raises  InputError when it is malformed or of another schema
+    """
+    path = raw / NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path}: {error}.", f"Delete it. {_REMEDY}") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise InputError(f"{path}: its schema is not {SCHEMA}.", f"Delete it. {_REMEDY}")
+    return dict(data["files"])
+
+
+def products_of(raw: Path, mission: str) -> dict[str, Path]:
+    """Product name -> zip or .SAFE folder of one mission (S1, S2 or DEM), sorted by name.
+
+    raises  InputError when nothing was downloaded
+    """
+    files = read_lock(raw)
+    found = {name: raw / record["file"] for name, record in sorted(files.items()) if record["mission"] == mission}
+    if not files:
+        raise InputError(f"{raw / NAME}: missing, no product was downloaded.", _REMEDY)
+    return found
