@@ -1,0 +1,74 @@
+"""Generate the products of a synthetic scene: an archive of real-format Sentinel products, heights and the hidden truth.
+
+Reads   section scene of the configuration
+Writes  <scene.dir>/archive/<product>.zip  Sentinel-1 IW GRDH and Sentinel-2 L2A of both dates, and decoys
+        <scene.dir>/area.geojson, dem.tif (ellipsoidal heights, m), preview.png, scene.json
+        <scene.dir>/truth/*.tif  clear reflectance of both dates, gamma nought without speckle, severity, cover
+Items   one per product, and `ground`; --part i/N
+Fails   65 origin or size that does not fit the Sentinel-2 grid, 69 disk full
+Example  ./s2cr make_scene confs/demo.yaml
+"""
+
+if not __package__:
+    import _direct  # noqa: F401
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts._stage import Context, Report, stage
+
+if TYPE_CHECKING:
+    from utils.io.synth_products import SceneProducts
+
+
+@stage("make_scene")
+def run(ctx: Context) -> Report:
+    from utils.io.synth_products import DECOYS, S1_PLANS, S2_PLANS, SceneProducts
+    from utils.workflow.files import atomic_json
+
+    folder = ctx.layout.work / ctx.conf.scene.dir
+    products = SceneProducts(ctx.conf.scene)
+    plans = [*S2_PLANS, *S1_PLANS]
+    wanted = ["ground", *(name for name in plans if ctx.conf.scene.decoys or name not in DECOYS)]
+    for item in ctx.todo(wanted, unit="product"):
+        with item:
+            if item.id == "ground":
+                _ground(ctx, item, products, folder)
+            elif item.id in S2_PLANS:
+                path, shares = products.write_s2(item.id, folder / "archive")
+                item.data |= {"name": item.output(path).stem} | shares
+            else:
+                path = products.write_s1(item.id, folder / "archive")
+                item.data["name"] = item.output(path).stem
+    names = {name: ctx.data_of(name).get("name", "") for name in wanted if name != "ground"}
+    if not ctx.partial:
+        atomic_json(ctx.output(folder / "scene.json"), _description(ctx, products, names, DECOYS))
+    return ctx.report(summary=f"{ctx.conf.scene.size_px} x {ctx.conf.scene.size_px} px, {len(names)} products in {folder.name}/archive")
+
+
+def _ground(ctx: Context, item: Any, products: "SceneProducts", folder: Path) -> None:
+    """Heights, truth, outline and preview."""
+    from utils.io.synth_products import write_png
+    from utils.workflow.files import atomic_json
+
+    for path in products.write_ground(folder, ctx.tags("", ("synthetic",), SYNTHETIC="yes")):
+        item.output(path)
+    # 5 m inside the pixel edges: the bounding box, snapped outwards to 20 m, is then exactly the intended grid
+    lon, lat = products.ring(-5.0, per_side=16)
+    points = [[round(float(x), 8), round(float(y), 8)] for x, y in zip(lon[::-1], lat[::-1], strict=True)]
+    shape = {"type": "Polygon", "coordinates": [points]}
+    feature = {"type": "Feature", "properties": {"name": "synthetic scene"}, "geometry": shape}
+    atomic_json(item.output(folder / "area.geojson"), {"type": "FeatureCollection", "features": [feature]})
+    write_png(item.output(folder / "preview.png"), products.preview())
+
+
+def _description(ctx: Context, products: "SceneProducts", names: dict[str, str], decoys: dict[str, str]) -> dict[str, Any]:
+    """Content of scene.json."""
+    conf = ctx.conf.scene
+    return {
+        "schema": "s2cr.scene/1", "synthetic": True, "grid": products.grid.to_dict(), "settings": conf.model_dump(mode="json"),
+        "products": names, "decoys": {names[key]: reason for key, reason in decoys.items() if key in names},
+        "dates": {"t0": ["2019-11-01", "2019-11-15"], "t1": ["2020-01-28", "2020-02-12"]},
+        "expected": {key: names.get(key, "") for key in ("s2_t0", "s1_t0", "s2_t1", "s1_t1")},
+        "track": {"relative_orbit": 147, "direction": "DESCENDING"},
+        "truth": {"optical_bands": ["B02", "B03", "B04", "B08", "B12"], "burned_above_severity": 0.0},
+    }  # fmt: skip
