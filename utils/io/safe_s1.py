@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -142,6 +143,17 @@ def find_members(product: SafeProduct) -> dict[str, Members]:
     return found
 
 
+def ipf_of(product: SafeProduct) -> tuple[int, int]:
+    """Version of the processor, such as (3, 40); it decides how noise and borders are treated.
+
+    raises  InputError when manifest.safe does not say it
+    """
+    version = product.manifest().ipf
+    if len(version) < 2:
+        raise InputError(f"{product.name}: manifest.safe does not name the IPF version.", _AGAIN)
+    return version[0], version[1]
+
+
 def require(product: SafeProduct, polarisations: Sequence[str], verify: Verify) -> dict[str, Members]:
     """Complete and verified files of the wanted polarisations.
 
@@ -235,7 +247,7 @@ def read_annotation(product: SafeProduct, member: str) -> Annotation:
     )
 
 
-def _orbit(root: ElementTree.Element, where: str) -> dict[str, NDArray[np.generic]]:
+def _orbit(root: ElementTree.Element, where: str) -> dict[str, Any]:
     vectors = _list(root, "generalAnnotation/orbitList/orbit", where)
     frames = {_text(v, "frame", where) for v in vectors}
     if frames != {"Earth Fixed"}:
@@ -247,7 +259,7 @@ def _orbit(root: ElementTree.Element, where: str) -> dict[str, NDArray[np.generi
     }
 
 
-def _slant_to_ground(root: ElementTree.Element, where: str) -> dict[str, NDArray[np.generic]]:
+def _slant_to_ground(root: ElementTree.Element, where: str) -> dict[str, Any]:
     entries = _list(root, "coordinateConversion/coordinateConversionList/coordinateConversion", where)
     rows = [_floats(e, "srgrCoefficients", where) for e in entries]
     table = np.zeros((len(rows), max(len(r) for r in rows)))
@@ -260,7 +272,7 @@ def _slant_to_ground(root: ElementTree.Element, where: str) -> dict[str, NDArray
     }
 
 
-def _geolocation_grid(root: ElementTree.Element, where: str) -> dict[str, NDArray[np.generic]]:
+def _geolocation_grid(root: ElementTree.Element, where: str) -> dict[str, Any]:
     points = _list(root, "geolocationGrid/geolocationGridPointList/geolocationGridPoint", where)
 
     def column(name: str) -> FloatArray:
@@ -278,7 +290,8 @@ def _geolocation_grid(root: ElementTree.Element, where: str) -> dict[str, NDArra
 
 
 def _vectors(entries: Sequence[ElementTree.Element], value: str, where: str) -> Vectors:
-    lines, pixels, values = [], [], []
+    lines: list[int] = []
+    pixels, values = [], []
     for entry in entries:
         pixel, row = _floats(entry, "pixel", where).astype(np.int64), _floats(entry, value, where)
         line = int(_number(entry, "line", where))
@@ -335,7 +348,7 @@ def read_pixels(product: SafeProduct, member: str, window: Window, lines: int, s
             raise InputError(
                 f"{product.name}: {member} has {found[0]} x {found[1]} pixels, its annotation says {lines} x {samples}.", _AGAIN
             )
-        pixels = reader.read(window)[0]
+        pixels: NDArray[np.uint16] = reader.read(window)[0]
     if pixels.dtype != np.uint16:
         raise InputError(f"{product.name}: {member} holds {pixels.dtype}, not uint16.", _AGAIN)
     return pixels

@@ -7,8 +7,7 @@ them they are clamped, never extrapolated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from scipy import ndimage
 from utils.science.grid import Window
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
 Ipf = tuple[int, int]
 NoiseState = Literal["yes", "no_data", "already", "off"]
@@ -30,31 +30,67 @@ _BORDER_DN = 30
 _BORDER_DENOISED_DN = 0.5
 
 
-@dataclass(frozen=True)
-class VectorTable:
-    """Values at (line, pixel) nodes.
+class VectorTable(Protocol):
+    """Values at (line, pixel) nodes (see utils.io.safe_s1.Vectors).
 
     lines   (n,) int, increasing; may reach beyond the image
     pixels  n arrays of increasing pixel numbers, of lengths that may differ
     values  n float arrays of the same lengths
     """
 
-    lines: NDArray[np.int64]
-    pixels: Sequence[NDArray[np.int64]]
-    values: Sequence[FloatArray]
+    @property
+    def lines(self) -> IntArray: ...
+    @property
+    def pixels(self) -> Sequence[IntArray]: ...
+    @property
+    def values(self) -> Sequence[FloatArray]: ...
 
-    def on_image(self, window: Window) -> FloatArray:
-        """Values at the pixels of an image window, (rows, cols) float64; NaN where a node needed is NaN."""
-        lines = np.arange(window.row, window.row + window.rows, dtype=float)
-        columns = np.arange(window.col, window.col + window.cols, dtype=float)
-        low, weight = _bracket(self.lines.astype(float), lines)
-        needed = range(int(low.min()), min(int(low.max()) + 2, len(self.lines)))
-        table = np.stack([np.interp(columns, self.pixels[i], self.values[i]) for i in needed])
-        below, above = low - needed[0], np.minimum(low - needed[0] + 1, len(table) - 1)
-        # np.where: a NaN node with weight 0 must not spoil its neighbour's line
-        first = np.where(weight[:, None] < 1, (1 - weight[:, None]) * table[below], 0.0)
-        second = np.where(weight[:, None] > 0, weight[:, None] * table[above], 0.0)
-        return np.asarray(first + second)
+
+class AzimuthBlock(Protocol):
+    """Noise factor along azimuth, valid inside one block of the image (inclusive bounds)."""
+
+    @property
+    def first_line(self) -> int: ...
+    @property
+    def last_line(self) -> int: ...
+    @property
+    def first_pixel(self) -> int: ...
+    @property
+    def last_pixel(self) -> int: ...
+    @property
+    def lines(self) -> IntArray: ...
+    @property
+    def values(self) -> FloatArray: ...
+
+
+class NoiseTables(Protocol):
+    """Thermal noise of one polarisation, DN^2: range table times the factor of the azimuth block, if there is one."""
+
+    @property
+    def range_vectors(self) -> VectorTable: ...
+    @property
+    def azimuth_blocks(self) -> Sequence[AzimuthBlock]: ...
+
+
+def table_on_image(table: VectorTable, window: Window) -> FloatArray:
+    """Values at the pixels of an image window, (rows, cols) float64; NaN where a node needed is NaN."""
+    return _interpolate(table.lines, table.pixels, table.values, window)
+
+
+def _interpolate(
+    nodes: IntArray, pixels: Sequence[IntArray], values: Sequence[FloatArray], window: Window
+) -> FloatArray:
+    lines = np.arange(window.row, window.row + window.rows, dtype=float)
+    columns = np.arange(window.col, window.col + window.cols, dtype=float)
+    low, weight = _bracket(nodes.astype(float), lines)
+    needed = range(int(low.min()), min(int(low.max()) + 2, len(nodes)))
+    # each vector has its own pixel positions: first along the pixels of each, then between the vectors
+    table = np.stack([np.interp(columns, pixels[i], values[i]) for i in needed])
+    below, above = low - needed[0], np.minimum(low - needed[0] + 1, len(table) - 1)
+    # np.where: a NaN node with weight 0 must not spoil its neighbour's line
+    first = np.where(weight[:, None] < 1, (1 - weight[:, None]) * table[below], 0.0)
+    second = np.where(weight[:, None] > 0, weight[:, None] * table[above], 0.0)
+    return np.asarray(first + second)
 
 
 def _bracket(nodes: FloatArray, at: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
@@ -66,40 +102,22 @@ def _bracket(nodes: FloatArray, at: FloatArray) -> tuple[NDArray[np.int64], Floa
     return low, np.clip(weight, 0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class AzimuthNoise:
-    """Factor along azimuth, valid inside one block of the image (inclusive bounds)."""
-
-    first_line: int
-    last_line: int
-    first_pixel: int
-    last_pixel: int
-    lines: NDArray[np.int64]
-    values: FloatArray
+def has_noise(tables: NoiseTables) -> bool:
+    """False when every value is zero or missing, as in products of early 2015."""
+    return any(bool(np.any(np.nan_to_num(v) > 0)) for v in tables.range_vectors.values)
 
 
-@dataclass(frozen=True)
-class NoiseTables:
-    """Thermal noise of one polarisation, DN^2: range table times the factor of the azimuth block."""
-
-    range_table: VectorTable
-    azimuth: Sequence[AzimuthNoise] = ()
-
-    @property
-    def has_data(self) -> bool:
-        """False when every value is zero or missing, as in products of early 2015."""
-        return any(bool(np.any(np.nan_to_num(v) > 0)) for v in self.range_table.values)
-
-    def on_image(self, window: Window) -> FloatArray:
-        """Noise power in DN^2, (rows, cols) float64; NaN where the table has none (a zero means missing)."""
-        known = [np.where(v > 0, v, np.nan) for v in self.range_table.values]
-        eta = VectorTable(self.range_table.lines, self.range_table.pixels, known).on_image(window)
-        for block in self.azimuth:
-            rows = _overlap(block.first_line, block.last_line, window.row, window.rows)
-            cols = _overlap(block.first_pixel, block.last_pixel, window.col, window.cols)
-            lines = np.arange(window.row, window.row + window.rows, dtype=float)[rows]
-            eta[rows, cols] *= np.interp(lines, block.lines, block.values)[:, None]
-        return eta
+def noise_on_image(tables: NoiseTables, window: Window) -> FloatArray:
+    """Noise power in DN^2, (rows, cols) float64; NaN where the table has none (a zero means missing)."""
+    vectors = tables.range_vectors
+    known = [np.where(v > 0, v, np.nan) for v in vectors.values]
+    eta = _interpolate(vectors.lines, vectors.pixels, known, window)
+    for block in tables.azimuth_blocks:
+        rows = _overlap(block.first_line, block.last_line, window.row, window.rows)
+        cols = _overlap(block.first_pixel, block.last_pixel, window.col, window.cols)
+        lines = np.arange(window.row, window.row + window.rows, dtype=float)[rows]
+        eta[rows, cols] *= np.interp(lines, block.lines, block.values)[:, None]
+    return eta
 
 
 def _overlap(first: int, last: int, start: int, count: int) -> slice:
@@ -114,7 +132,7 @@ def noise_state(ipf: Ipf, tables: NoiseTables | None, already_removed: bool, wan
         return "already"
     if not wanted:
         return "off"
-    if tables is None or ipf <= LAST_IPF_WITHOUT_USABLE_NOISE or not tables.has_data:
+    if tables is None or ipf <= LAST_IPF_WITHOUT_USABLE_NOISE or not has_noise(tables):
         return "no_data"
     return "yes"
 
@@ -161,3 +179,8 @@ def with_edges(window: Window, lines: int, samples: int) -> Window:
     bottom = lines if window.row + window.rows > lines - _BORDER_PX else window.row + window.rows
     right = samples if window.col + window.cols > samples - _BORDER_PX else window.col + window.cols
     return Window(top, left, bottom - top, right - left)
+
+
+def needs_border_mask(ipf: Ipf) -> bool:
+    """Products before IPF 2.90 carry noise in their borders; later ones hold DN 0 there."""
+    return ipf < FIRST_IPF_WITH_AZIMUTH_NOISE

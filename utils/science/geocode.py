@@ -115,7 +115,8 @@ def image_geometry(timing: ImageTiming, srgr_time: SrgrTime = "linear") -> Image
     raises  OrbitError when the state vectors are inconsistent
     """
     epoch = timing.first_line_time
-    seconds = (timing.srgr_times - epoch).astype("timedelta64[ns]").astype(np.int64) * 1e-9
+    elapsed = (timing.srgr_times - epoch).astype("timedelta64[ns]").astype(np.int64)
+    seconds = np.asarray(elapsed * 1e-9, dtype=np.float64)
     return ImageGeometry(
         fit_orbit(timing.orbit_times, timing.orbit_position_m, timing.orbit_velocity_m_s, epoch),
         SlantToGround(seconds, timing.srgr_origin_m, timing.srgr_coefficients, srgr_time),
@@ -191,9 +192,9 @@ def make_nodes(
     count = 5 if highest_m - lowest_m > _RELIEF_FOR_MORE_HEIGHTS_M else 3
     heights = np.linspace(lowest_m - 1.0, highest_m + 1.0, count)
     rows, cols = (int(np.ceil((n - 1) / step_px)) + 1 for n in (grid.rows, grid.cols))
-    x = grid.x0 + (np.arange(max(cols, 2)) * step_px + 0.5) * grid.dx
-    y = grid.y0 + (np.arange(max(rows, 2)) * step_px + 0.5) * grid.dy
-    return MapNodes(_solve(geometry, grid, x[None, :, None], y[:, None, None], heights), heights, step_px, grid)
+    x = np.asarray(grid.x0 + (np.arange(max(cols, 2)) * step_px + 0.5) * grid.dx, dtype=np.float64)[None, :, None]
+    y = np.asarray(grid.y0 + (np.arange(max(rows, 2)) * step_px + 0.5) * grid.dy, dtype=np.float64)[:, None, None]
+    return MapNodes(_solve(geometry, grid, x, y, heights), heights, step_px, grid)
 
 
 def _solve(geometry: ImageGeometry, grid: Grid, x: FloatArray, y: FloatArray, heights: FloatArray) -> FloatArray:

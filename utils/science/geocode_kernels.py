@@ -170,7 +170,7 @@ def scatter(line: Any, pixel: Any, ratio: Any, starts: Any, stops: Any, tops: An
                 # the centre of cell k is line cell * k + (cell - 1) / 2
                 y = (line[r, c] - 0.5 * (cell - 1)) / cell - tops[s]
                 x = (pixel[r, c] - 0.5 * (cell - 1)) / cell - lefts[s]
-                i, j = int(math.floor(y)), int(math.floor(x))
+                i, j = math.floor(y), math.floor(x)
                 fy, fx = y - i, x - j
                 share = ratio[r, c] / (cell * cell)
                 for di in range(2):

@@ -147,6 +147,7 @@ def utm_to_geodetic(x_m: ArrayLike, y_m: ArrayLike, epsg: int) -> tuple[FloatArr
             (1 - WGS84_E2) * np.hypot(1, tau)
         )
     lon = np.degrees(np.arctan2(np.sinh(eta0), np.cos(xi0))) + _central_meridian_deg(zone)
+    lon = np.where(lon < -180, lon + 360, np.where(lon >= 180, lon - 360, lon))
     return lon, np.degrees(np.arctan(tau))
 
 

@@ -103,7 +103,7 @@ def margin_px(nodes: MapNodes, relief_m: float) -> int:
     if np.all(np.isnan(cosine)):
         raise ValueError("the product does not see the area")
     tangents = [math.sqrt(1 / c**2 - 1) for c in (float(np.nanmin(cosine)), float(np.nanmax(cosine)))]
-    reach_m = max(relief_m, 0.0) * max(max(tangents), 1 / min(tangents))
+    reach_m = max(relief_m, 0.0) * max(*tangents, 1 / min(tangents))
     return math.ceil(reach_m / nodes.grid.dx) + _EXTRA_MARGIN_PX
 
 
@@ -173,9 +173,9 @@ def process(
         flags[border] |= _BORDER_FLAG
     maps, missing = {}, {}
     for name, channel in channels.items():
-        noise = channel.noise_tables.on_image(window) if channel.noise_tables else None
+        noise = calibrate.noise_on_image(channel.noise_tables, window) if channel.noise_tables else None
         missing[name] = 0.0 if noise is None else float(np.mean(np.isnan(noise)))
-        power = calibrate.beta0(channel.dn, channel.beta_table.on_image(window), noise)
+        power = calibrate.beta0(channel.dn, calibrate.table_on_image(channel.beta_table, window), noise)
         flags[channel.dn == 0] |= _NO_SAMPLE_FLAG
         if border is not None:
             power[border] = np.nan
@@ -213,3 +213,18 @@ def _masked(
     for values in maps.values():
         values[hidden] = np.nan
     return Result(maps, mask, missing)
+
+
+def read_window(window: Window, lines: int, samples: int, border: bool) -> Window:
+    """Part of the image to read: with border noise in it, up to the image edges that noise is connected to."""
+    return calibrate.with_edges(window, lines, samples) if border else window
+
+
+def fractions(values: Float32Array) -> dict[str, float]:
+    """Shares of pixels without value and, among the others, of pixels at or below zero."""
+    valid = np.isfinite(values)
+    count = int(valid.sum())
+    return {
+        "nodata": round(1.0 - count / values.size, 6),
+        "nonpositive": round(float(np.sum(values[valid] <= 0)) / count, 6) if count else 0.0,
+    }

@@ -116,7 +116,7 @@ def _moments(power: Any, r: int, c: int, radius: int) -> tuple[int, float, float
 
 
 @njit(**_COMPILE)
-def _window_size(shape: Any, r: int, c: int, radius: int) -> int:
+def _window_size(shape: Any, r: int, c: int, radius: int) -> Any:
     height = min(r + radius + 1, shape[0]) - max(r - radius, 0)
     return height * (min(c + radius + 1, shape[1]) - max(c - radius, 0))
 
@@ -144,13 +144,7 @@ def _lee(power: Any, radius: int, cu2: float, out: Any) -> None:
 
 @njit(**_COMPILE)
 def _sub_mean(power: Any, r: int, c: int) -> float:
-    count, mean, _ = _moments_any(power, r, c)
-    return mean if count > 0 else np.nan
-
-
-@njit(**_COMPILE)
-def _moments_any(power: Any, r: int, c: int) -> tuple[int, float, float]:
-    """Mean of a 3 x 3 window whose centre may be invalid or outside the image."""
+    """Mean of the 3 x 3 pixels around a place that may be invalid or outside the image; NaN when all are."""
     rows, cols = power.shape
     count, total = 0, 0.0
     for i in range(max(r - 1, 0), min(r + 2, rows)):
@@ -158,7 +152,7 @@ def _moments_any(power: Any, r: int, c: int) -> tuple[int, float, float]:
             if not np.isnan(power[i, j]):
                 count += 1
                 total += power[i, j]
-    return count, total / max(count, 1), 0.0
+    return total / count if count > 0 else np.nan
 
 
 @njit(**_COMPILE)

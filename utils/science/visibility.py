@@ -57,7 +57,7 @@ def _near_steep(height_m: NDArray[np.float32], cell_m: float, slope: float) -> N
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _height_at(height_m: Any, y: float, x: float) -> float:
+def _height_at(height_m: Any, y: float, x: float) -> Any:
     rows, cols = height_m.shape
     if y < 0 or x < 0 or y > rows - 1 or x > cols - 1:
         return np.nan
