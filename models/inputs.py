@@ -29,13 +29,20 @@ PREFETCH = 2
 class RawSample(Protocol):
     """What a loader gives: s1 (H, W, 2) linear power, s2 (H, W, n) reflectance, NaN = nodata; masks (H, W)."""
 
-    s1_t0: F32
-    s1_t1: F32
-    s2_t0: F32
-    s2_t1: F32
-    cloud_t0: NDArray[np.uint8]
-    cloud_t1: NDArray[np.uint8]
-    window: NDArray[np.bool_]
+    @property
+    def s1_t0(self) -> F32: ...
+    @property
+    def s1_t1(self) -> F32: ...
+    @property
+    def s2_t0(self) -> F32: ...
+    @property
+    def s2_t1(self) -> F32: ...
+    @property
+    def cloud_t0(self) -> NDArray[np.uint8]: ...
+    @property
+    def cloud_t1(self) -> NDArray[np.uint8]: ...
+    @property
+    def window(self) -> NDArray[np.bool_]: ...
 
 
 class Normaliser(Protocol):

@@ -67,15 +67,6 @@ class RunFolder:
         """The six files that a finished run consists of."""
         return [self.model_yaml, self.train_yaml, self.scaler, self.model, self.card, self.history]
 
-    def is_complete(self, fingerprint: str) -> bool:
-        """True when the run was finished with exactly this configuration and data."""
-        if not all(path.is_file() for path in self.outputs()):
-            return False
-        try:
-            return bool(json.loads(self.card.read_text(encoding="utf-8")).get("fingerprint") == fingerprint)
-        except ValueError:
-            return False
-
 
 def write_history(run: RunFolder, records: list[dict[str, Any]]) -> None:
     """history.jsonl: one line a record, sorted keys, no times."""

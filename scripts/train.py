@@ -15,6 +15,7 @@ if not __package__:
     import _direct  # noqa: F401
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def _train(
     from models.training import Training
     from utils.io import samples
 
-    train, val = (DataSet(samples.load_index(path), lambda i, path=path: samples.read_sample(path, i)) for path in sets)  # type: ignore[misc]
+    train, val = (DataSet(samples.load_index(path), partial(samples.read_sample, path)) for path in sets)
     return Training(make_task(name, folder, yamls, (train, val), norm, log, data_key), fresh).fit()
 
 
