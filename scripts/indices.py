@@ -45,7 +45,7 @@ def _image(ctx: Context, run: str, pair: str) -> Path:
 def _maps(ctx: Context, item: Any, index: Any, names: tuple[str, ...]) -> None:
     import numpy as np
 
-    from utils.io import acquisitions, raster, stitch
+    from utils.io import acquisitions, mosaics, raster
     from utils.science import indices
 
     run, pair_id = item.id.split("/")
@@ -54,7 +54,7 @@ def _maps(ctx: Context, item: Any, index: Any, names: tuple[str, ...]) -> None:
     root = ctx.layout.preprocessed_root
     before = acquisitions.read_planes(root, "sentinel2", before_date.s2, bands, pair.grid)
     before[:, np.isin(acquisitions.read_cloud(root, before_date.s2, pair.grid), (1, 2, 4))] = np.nan
-    after = stitch.read_reflectance(_image(ctx, run, pair_id), bands, pair.grid)
+    after = mosaics.read_reflectance(_image(ctx, run, pair_id), bands, pair.grid)
     dates = {"PAIR": pair_id, "MODEL": run, "DATE_T0": pair.t0, "DATE_T1": pair.t1}
     tags = ctx.tags("1", before_date.s2, **dates)
     folder = ctx.layout.maps(run, pair_id)

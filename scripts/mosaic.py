@@ -20,7 +20,7 @@ from scripts._stage import Context, Report, stage
 
 @stage("mosaic")
 def run(ctx: Context) -> Report:
-    from utils.io.stitch import shown_pairs
+    from utils.io.mosaics import shown_pairs
 
     index, pairs, total = shown_pairs(ctx.layout.dataset, ctx.conf.report.max_pairs)
     if len(pairs) < total:
@@ -36,8 +36,8 @@ def run(ctx: Context) -> Report:
 def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
     import numpy as np
 
-    from utils.io import acquisitions, pictures, raster, stitch
-    from utils.science.blend import composite
+    from utils.io import acquisitions, mosaics, pictures, raster
+    from utils.science.blend import composite, stitch
 
     name, pair_id = item.id.split("/")
     pair, bands = index.pairs[pair_id], index.bands_optical
@@ -45,11 +45,12 @@ def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
     if not samples:
         item.skip(f"run {name} predicted no sample of pair {pair_id} (predict.set, predict.pairs)")
     folder = ctx.layout.mosaic(name, pair_id)
-    image = stitch.stitch(samples, pair.grid, len(bands), lambda s: raster.read(ctx.layout.pred(name) / f"{s.id}.tif"))
+    tiles = [ctx.layout.pred(name) / f"{sample.id}.tif" for sample in samples]
+    image = stitch([s.window for s in samples], pair.grid.shape, len(bands), lambda i: raster.read(tiles[i]))
     dates = acquisitions.load(ctx.layout.pairs_json)
     sources = [*dates[pair.date1].s1, *dates[pair.date2].s1, *dates[pair.date1].s2]
     tags = ctx.tags("reflectance", sources, MODEL=name, PAIR=pair_id, DATE_T0=pair.t0, DATE_T1=pair.t1)
-    stitch.write_reflectance(item.output(folder / "prediction.tif"), image, pair.grid, bands, tags)
+    mosaics.write_reflectance(item.output(folder / "prediction.tif"), image, pair.grid, bands, tags)
     note = "synthetic" if ctx.conf.report.synthetic else ""
     colours = pictures.true_colour(dict(zip(bands, image, strict=True)))
     pictures.write_png(item.output(folder / "prediction.png"), colours, max_px=ctx.conf.report.max_px, text=note)
@@ -63,7 +64,7 @@ def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
     cloud = acquisitions.read_cloud(root, observed, pair.grid)
     joined, source = composite(seen, image, np.isin(cloud, (1, 2, 4)))
     tags = ctx.tags("reflectance", [*sources, *observed], MODEL=name, PAIR=pair_id, COMPOSITE="feather 5 px")
-    stitch.write_reflectance(item.output(folder / "composite.tif"), joined, pair.grid, bands, tags)
+    mosaics.write_reflectance(item.output(folder / "composite.tif"), joined, pair.grid, bands, tags)
     codes = ctx.tags("0 observed, 1 simulated, 2 feathered, 255 nodata", sources, PAIR=pair_id)
     raster.write(item.output(folder / "source.tif"), source, pair.grid, band_names=("SOURCE",), nodata=255, tags=codes)
     item.data["simulated"] = round(float((source == 1).mean()), 6)

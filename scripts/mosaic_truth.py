@@ -11,6 +11,9 @@ from __future__ import annotations
 
 if not __package__:
     import _direct  # noqa: F401
+from functools import partial
+from typing import Any
+
 from scripts._stage import Context, Report, stage
 
 
@@ -18,9 +21,10 @@ from scripts._stage import Context, Report, stage
 def run(ctx: Context) -> Report:
     import numpy as np
 
-    from utils.io import acquisitions, pictures, stitch
+    from utils.io import acquisitions, mosaics, pictures
+    from utils.science.blend import stitch
 
-    index, pairs, total = stitch.shown_pairs(ctx.layout.dataset, ctx.conf.report.max_pairs)
+    index, pairs, total = mosaics.shown_pairs(ctx.layout.dataset, ctx.conf.report.max_pairs)
     dates = acquisitions.load(ctx.layout.pairs_json)
     note = "synthetic" if ctx.conf.report.synthetic else ""
     bands = index.bands_optical
@@ -28,10 +32,17 @@ def run(ctx: Context) -> Report:
         with item:
             pair, folder = index.pairs[item.id], ctx.layout.mosaic("truth", item.id)
             samples = [sample for sample in index.samples if sample.pair == item.id]
-            image = stitch.stitch(samples, pair.grid, len(bands), lambda s: stitch.observed_tile(index, s))
+            read = partial(_label, index, samples)
+            image = stitch([sample.window for sample in samples], pair.grid.shape, len(bands), read)
             tags = ctx.tags("reflectance", dates[pair.date2].s2, PAIR=item.id, DATE_T1=pair.t1, MODEL="observed")
-            stitch.write_reflectance(item.output(folder / "truth.tif"), image, pair.grid, bands, tags)
+            mosaics.write_reflectance(item.output(folder / "truth.tif"), image, pair.grid, bands, tags)
             colours = pictures.true_colour(dict(zip(bands, image, strict=True)))
             pictures.write_png(item.output(folder / "truth.png"), colours, max_px=ctx.conf.report.max_px, text=note)
             item.data["clear"] = round(float(np.isfinite(image[0]).mean()), 6)
     return ctx.report({"pairs": list(pairs)}, f"{len(pairs)} of {total} pairs")
+
+
+def _label(index: Any, samples: list[Any], number: int) -> Any:
+    from utils.io.mosaics import observed_tile
+
+    return observed_tile(index, samples[number])

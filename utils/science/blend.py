@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from utils.science.grid import Window
 
 
 def window_weights(rows: int, cols: int) -> NDArray[np.float64]:
@@ -56,6 +59,32 @@ class Blender:
         """(bands, rows, cols) float32 weighted mean; NaN where nothing was added."""
         covered = self._weight > 0
         return np.where(covered, self._sum / np.where(covered, self._weight, 1.0), np.nan).astype(np.float32)
+
+
+def stitch(
+    windows: Sequence[Window],
+    shape: tuple[int, int],
+    bands: int,
+    read_tile: Callable[[int], NDArray[Any] | None],
+    stripe_px: int = 1024,
+) -> NDArray[np.float32]:
+    """Blend tiles into one image (bands, rows, cols) float32, NaN where no tile has data.
+
+    windows    place of each tile in the image; tiles are added in this order, whatever order they were made in
+    read_tile  gives (bands, h, w) of tile number i, or None when it has none
+    Works in stripes of stripe_px rows, so the float64 sums do not grow with the height of the scene.
+    """
+    out = np.full((bands, *shape), np.nan, dtype=np.float32)
+    for top in range(0, shape[0], stripe_px):
+        rows = min(stripe_px, shape[0] - top)
+        blender = Blender(rows, shape[1], bands)
+        for number, window in enumerate(windows):
+            if window.row < top + rows and window.row + window.rows > top:
+                tile = read_tile(number)
+                if tile is not None:
+                    blender.add(tile, window.row - top, window.col)
+        out[:, top : top + rows] = blender.result()
+    return out
 
 
 OBSERVED, SIMULATED, FEATHERED, NO_SOURCE = 0, 1, 2, 255

@@ -1,8 +1,8 @@
-"""From sample tiles to one image of a pair, and images of reflectance stored as DN (Int16, 0.0001, nodata -32768)."""
+"""Images of a pair as files: which pairs are shown, label tiles, reflectance as DN (Int16, 0.0001, nodata -32768)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from utils.io import raster
 from utils.io.samples import DatasetIndex, SampleInfo, load_index, sample_path
-from utils.science.blend import Blender
 from utils.science.grid import Grid
 from utils.workflow.errors import InputError
 
 NODATA_DN = -32768
 SCALE = 0.0001
-_STRIPE_PX = 1024
 
 FloatArray = NDArray[np.float32]
-TileReader = Callable[[SampleInfo], FloatArray | None]
 
 
 def shown_pairs(dataset: Path, max_pairs: int) -> tuple[DatasetIndex, tuple[str, ...], int]:
@@ -32,28 +29,6 @@ def shown_pairs(dataset: Path, max_pairs: int) -> tuple[DatasetIndex, tuple[str,
     with_test = sorted({sample.pair for sample in test.samples})
     rest = [pair for pair in sorted(everything.pairs) if pair not in with_test]
     return everything, tuple([*with_test, *rest][:max_pairs]), len(everything.pairs)
-
-
-def stitch(samples: Sequence[SampleInfo], grid: Grid, bands: int, read_tile: TileReader) -> FloatArray:
-    """Blend the tiles of one pair into (bands, rows, cols) float32 reflectance, NaN where no tile has data.
-
-    read_tile  gives (bands, h, w) of a sample, or None when it has none
-    Works in row stripes with float64 sums; tiles are added in order of their id, so bytes never depend on the
-    order of prediction.
-    """
-    out = np.full((bands, *grid.shape), np.nan, dtype=np.float32)
-    ordered = sorted(samples, key=lambda sample: sample.id)
-    for top in range(0, grid.rows, _STRIPE_PX):
-        rows = min(_STRIPE_PX, grid.rows - top)
-        blender = Blender(rows, grid.cols, bands)
-        for sample in ordered:
-            window = sample.window
-            if window.row < top + rows and window.row + window.rows > top:
-                tile = read_tile(sample)
-                if tile is not None:
-                    blender.add(tile, window.row - top, window.col)
-        out[:, top : top + rows] = blender.result()
-    return out
 
 
 def observed_tile(index: DatasetIndex, sample: SampleInfo) -> FloatArray:
