@@ -12,8 +12,68 @@ from utils.workflow.config import ROOT, load_yaml_model
 from utils.workflow.errors import ConfigError
 
 CONFS = ROOT / "GAN_confs"
-MODEL_KEYS = ["model_name", "input_shape", "dim_gt_image", "param_before_resnet", "param_after_resnet", "nb_resnet_blocs", "k_resnet", "dim_resnet", "last_layer", "last_activation", "stride", "padding", "bn_momentum", "do_rate", "discri_opt_padding", "layer_key", "dict_discri_archi", "discri_dense_archi", "lrelu_alpha", "d_activation", "d_last_activ", "add_discri_white_noise", "add_relu_after_noise", "add_discri_noise"]
-TRAIN_KEYS = ["train_directory", "val_directory", "dict_band_x", "dict_band_label", "normalization", "dict_rescale_type", "s1_scale", "s2_scale", "s1bands", "s2bands", "lim_train_tile", "lim_val_tile", "lr", "fact_g_lr", "beta1", "lambda", "load_model", "path_csv", "k_step", "epoch", "batch_size", "gradient_acc_step", "train_g_multiple_time", "training_number", "training_dir", "multi_gpu", "im_saving_step", "weights_saving_step", "metric_step", "real_label_smoothing", "fake_label_smoothing", "sigma_init", "sigma_decay", "sigma_step"]
+MODEL_KEYS = [
+    "model_name",
+    "input_shape",
+    "dim_gt_image",
+    "param_before_resnet",
+    "param_after_resnet",
+    "nb_resnet_blocs",
+    "k_resnet",
+    "dim_resnet",
+    "last_layer",
+    "last_activation",
+    "stride",
+    "padding",
+    "bn_momentum",
+    "do_rate",
+    "discri_opt_padding",
+    "layer_key",
+    "dict_discri_archi",
+    "discri_dense_archi",
+    "lrelu_alpha",
+    "d_activation",
+    "d_last_activ",
+    "add_discri_white_noise",
+    "add_relu_after_noise",
+    "add_discri_noise",
+]
+TRAIN_KEYS = [
+    "train_directory",
+    "val_directory",
+    "dict_band_x",
+    "dict_band_label",
+    "normalization",
+    "dict_rescale_type",
+    "s1_scale",
+    "s2_scale",
+    "s1bands",
+    "s2bands",
+    "lim_train_tile",
+    "lim_val_tile",
+    "lr",
+    "fact_g_lr",
+    "beta1",
+    "lambda",
+    "load_model",
+    "path_csv",
+    "k_step",
+    "epoch",
+    "batch_size",
+    "gradient_acc_step",
+    "train_g_multiple_time",
+    "training_number",
+    "training_dir",
+    "multi_gpu",
+    "im_saving_step",
+    "weights_saving_step",
+    "metric_step",
+    "real_label_smoothing",
+    "fake_label_smoothing",
+    "sigma_init",
+    "sigma_decay",
+    "sigma_step",
+]
 
 
 def _keys(model: type[ModelConf] | type[TrainConf]) -> set[str]:
@@ -93,7 +153,12 @@ def test_sigma_halves_every_ten_epochs() -> None:
 def test_lambda_0_and_keys_without_effect_are_told() -> None:
     from models.training import notes
 
-    told = " ".join(notes(ModelConf(discri_dense_archi={1: [1]}), TrainConf.model_validate({"lambda": 0, "k_step": 2, "multi_gpu": True})))
+    told = " ".join(
+        notes(
+            ModelConf(discri_dense_archi={1: [1]}),
+            TrainConf.model_validate({"lambda": 0, "k_step": 2, "multi_gpu": True}),
+        )
+    )
     for word in ("lambda is 0", "collapse", "discri_dense_archi", "k_step", "multi_gpu"):
         assert word in told
     assert notes(ModelConf(), TrainConf()) == []
