@@ -169,6 +169,50 @@ def _in_half(direction: int, side: int, i: int, j: int) -> bool:
     return along * side >= 0
 
 
+@njit(**_COMPILE)
+def _half_moments(power: Any, r: int, c: int, direction: int, side: int) -> tuple[bool, float, float]:
+    """Whether at least half of a half window is valid, its mean and variance."""
+    rows, cols = power.shape
+    count, size, total, square = 0, 0, 0.0, 0.0
+    for i in range(-3, 4):
+        for j in range(-3, 4):
+            if 0 <= r + i < rows and 0 <= c + j < cols and _in_half(direction, side, i, j):
+                size += 1
+                value = power[r + i, c + j] - power[r, c]
+                if not np.isnan(value):
+                    count += 1
+                    total += value
+                    square += value * value
+    shift = total / max(count, 1)
+    return 2 * count >= size, shift + power[r, c], max(square / max(count, 1) - shift * shift, 0.0)
+
+
+@njit(**_COMPILE)
+def _edge(means: Any) -> tuple[int, int]:
+    """Direction of the strongest edge among 3 x 3 sub-means, and the side that the centre belongs to.
+
+    Means without valid pixels are NaN: they make no edge, and their side is never the nearer one.
+    """
+    centre = means[1, 1]
+    known = np.empty((3, 3))
+    for i in range(3):
+        for j in range(3):
+            known[i, j] = centre if np.isnan(means[i, j]) else means[i, j]
+    gradients = (
+        abs(known[:, 2].sum() - known[:, 0].sum()),
+        abs(known[2, :].sum() - known[0, :].sum()),
+        abs(known[0, 1] + known[0, 2] + known[1, 2] - known[1, 0] - known[2, 0] - known[2, 1]),
+        abs(known[1, 2] + known[2, 2] + known[2, 1] - known[0, 1] - known[0, 0] - known[1, 0]),
+    )
+    direction = 0
+    for d in range(1, 4):
+        if gradients[d] > gradients[direction]:
+            direction = d
+    one = abs((means[1, 0], means[0, 1], means[2, 0], means[0, 0])[direction] - centre)
+    other = abs((means[1, 2], means[2, 1], means[0, 2], means[2, 2])[direction] - centre)
+    return direction, -1 if one <= other or np.isnan(other) else 1
+
+
 @njit(parallel=True, **_COMPILE)
 def _refined_lee(power: Any, cu2: float, out: Any) -> None:
     rows, cols = power.shape
@@ -181,39 +225,12 @@ def _refined_lee(power: Any, cu2: float, out: Any) -> None:
             for i in range(3):
                 for j in range(3):
                     means[i, j] = _sub_mean(power, r + 2 * (i - 1), c + 2 * (j - 1))
-            centre = means[1, 1]
-            for i in range(3):
-                for j in range(3):
-                    if np.isnan(means[i, j]):
-                        means[i, j] = centre
-            best, direction = -1.0, 0
-            side_means = (means[1, 0], means[0, 1], means[2, 0], means[0, 0])
-            other_means = (means[1, 2], means[2, 1], means[0, 2], means[2, 2])
-            gradients = (
-                abs(means[:, 2].sum() - means[:, 0].sum()),
-                abs(means[2, :].sum() - means[0, :].sum()),
-                abs(means[0, 1] + means[0, 2] + means[1, 2] - means[1, 0] - means[2, 0] - means[2, 1]),
-                abs(means[1, 2] + means[2, 2] + means[2, 1] - means[0, 1] - means[0, 0] - means[1, 0]),
-            )
-            for d in range(4):
-                if gradients[d] > best:
-                    best, direction = gradients[d], d
-            side = -1 if abs(side_means[direction] - centre) <= abs(other_means[direction] - centre) else 1
-            count, size, total, square = 0, 0, 0.0, 0.0
-            for i in range(-3, 4):
-                for j in range(-3, 4):
-                    inside = 0 <= r + i < rows and 0 <= c + j < cols
-                    if inside and _in_half(direction, side, i, j):
-                        size += 1
-                        value = power[r + i, c + j] - power[r, c]
-                        if not np.isnan(value):
-                            count += 1
-                            total += value
-                            square += value * value
-            if 2 * count < size:
+            direction, side = _edge(means)
+            enough, mean, variance = _half_moments(power, r, c, direction, side)
+            if not enough:
+                enough, mean, variance = _half_moments(power, r, c, direction, -side)
+            if not enough:
                 continue
-            shift = total / count
-            mean, variance = shift + power[r, c], max(square / count - shift * shift, 0.0)
             signal = (variance - mean * mean * cu2) / (1 + cu2)
             weight = max(signal / variance, 0.0) if variance > 0 else 0.0
             out[r, c] = mean + weight * (power[r, c] - mean)
