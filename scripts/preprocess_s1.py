@@ -1,6 +1,6 @@
 """Turn Sentinel-1 IW GRD products into terrain-flattened gamma0 on the grid of the area.
 
-Reads   search/pairs.json, raw/<date>/<product>.zip, the height raster of preprocess.dem
+Reads   raw/downloads.lock.json and the products that it names, the height raster of preprocess.dem
 Writes  preprocessed/sentinel1/<product>/gamma0_vv.tif, gamma0_vh.tif  float32 linear power, nodata NaN
         mask.tif  uint8 bits: 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border noise
         incidence.tif (on request, degrees), product.json, quicklook.png
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @stage("preprocess_s1")
 def run(ctx: Context) -> Report:
     from utils.io.footprint import aoi_grid
-    from utils.io.raw import product_paths
+    from utils.io.download_lock import products_of
     from utils.io.safe import open_product
     from utils.science.threads import use_threads
     from utils.workflow import config
@@ -44,7 +44,7 @@ def run(ctx: Context) -> Report:
         raise ConfigError("preprocess.dem.path is not set.", "Set it to a height raster of the area and its surroundings.")
     use_threads(conf.threads)
     grid = aoi_grid(ctx.conf.area, config.ROOT, ctx.layout.work, config.scene_dir(ctx.conf))
-    paths = product_paths(ctx.layout, "s1")
+    paths = products_of(ctx.layout.raw, "S1")
     for item in ctx.todo(paths, unit="product"):
         with item, open_product(paths[item.id]) as product:
             _convert(ctx, item, product, grid)
@@ -193,7 +193,7 @@ def _write(
     bits = {f"bit{bit}": round(float((result.mask & bit > 0).mean()), 6) for bit in (1, 2, 4, 8, 16)}
     record = {
         **facts, "tags": tags, "noise_removed": noise, "shares": shares, "mask_fraction": bits, "grid": grid.to_dict(),
-        "noise_missing_fraction": result.noise_missing_fraction, "options": ctx.conf.preprocess.model_dump(mode="json", exclude={"threads"}),
+        "noise_missing_fraction": result.noise_missing_fraction, "options": ctx.conf.preprocess.model_dump(mode="json", exclude={"threads": True, "dem": {"path", "geoid_grid"}}),
     }  # fmt: skip
     atomic_json(item.output(folder / "product.json"), record)
     item.data.update(coverage=facts["coverage"], shares=shares, noise_removed=noise)
