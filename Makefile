@@ -28,8 +28,7 @@ env: ## set up the environment in .venv (ends at once when it is current)
 
 demo: env ## a generated scene with fire and clouds through every stage: minutes, offline, no account, no SNAP, no GPU
 	@$(s2cr) plan confs/demo.yaml --check 2>/dev/null || $(MAKE) --no-print-directory all CONF=confs/demo.yaml ALLOW=all
-	@$(s2cr) evaluate confs/demo.yaml --show
-	@$(s2cr) report confs/demo.yaml --show
+	@$(s2cr) scores confs/demo.yaml
 
 test: env ## set up, then unit, golden and pipeline tests (ARGS= goes to pytest)
 	@$(s2cr) doctor --env >/dev/null

@@ -26,7 +26,8 @@ by_conda() {
     local tool
     tool=$(command -v mamba || command -v conda) || return 1
     say "env: $(basename "$tool") makes $prefix from env/clean_env.yml"
-    "$tool" env create --yes --prefix "$prefix" --file env/clean_env.yml
+    "$tool" env create --yes --prefix "$prefix" --file env/clean_env.yml &&
+        "$prefix/bin/python" -m pip install -q --no-build-isolation --no-deps -r env/requirements-nodeps.txt
 }
 
 system_packages() {

@@ -8,16 +8,15 @@ import click
 
 OTHERS = {
     "area": "the area as WKT, UTM zone and target grid",
-    "compare_tiles": "",
     "conf": "check, show and explain a configuration",
     "docs": "write or check the generated pages",
     "doctor": "what this machine lacks, with remedies",
     "models": "list the models with parameters and cost",
     "plan": "stages fresh or stale, and why",
+    "scores": "scores of a finished run, and its report",
     "tile_check": "first tiles to a scratch folder",
 }
 ALIASES = {"import": "import_data"}
-del OTHERS["compare_tiles"]
 
 
 class Lazy(click.Group):

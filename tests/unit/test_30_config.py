@@ -54,7 +54,10 @@ def test_all_errors_at_once_with_their_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tiling: {size_px: 80}\ntiling: {size_px: 90}\n", r"x\.yaml:5: key 'tiling' is given twice \(first at x\.yaml:4\)"),
+        (
+            "tiling: {size_px: 80}\ntiling: {size_px: 90}\n",
+            r"x\.yaml:5: key 'tiling' is given twice \(first at x\.yaml:4\)",
+        ),
         ("hpc: {password: x}\n", r"x\.yaml:4: 'password' looks like a secret"),
         ("work: ${S2CR_NO_SUCH_VARIABLE}\n", r"x\.yaml:4: the environment variable S2CR_NO_SUCH_VARIABLE is not set"),
         ("tiling: {size_px: 16, overlap_px: 16}\n", r"x\.yaml:4: tiling\.overlap_px must be less"),

@@ -88,9 +88,8 @@ def test_ledger_restart_keeps_the_old_outputs_for_removal(tmp_path: Path) -> Non
 
 def test_lock_is_exclusive_and_names_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "tile.lock"
-    with lock.Lock(path):
-        with pytest.raises(errors.LockedError, match=str(os.getpid())):
-            lock.Lock(path).__enter__()
+    with lock.Lock(path), pytest.raises(errors.LockedError, match=str(os.getpid())):
+        lock.Lock(path).__enter__()
     assert not path.exists()
 
 

@@ -11,11 +11,13 @@ from utils.workflow.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
-TOOLS = ("area", "conf", "docs", "doctor", "models", "plan", "tile_check")
+TOOLS = ("area", "conf", "docs", "doctor", "models", "plan", "scores", "tile_check")
 
 
 def call(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(ROOT / "s2cr"), *arguments], capture_output=True, text=True, timeout=60, check=False, **more)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(
+        [str(ROOT / "s2cr"), *arguments], capture_output=True, text=True, timeout=60, check=False, **more
+    )  # type: ignore[call-overload,no-any-return]
 
 
 def test_help_lists_every_stage_without_loading_anything_heavy() -> None:
@@ -26,7 +28,11 @@ def test_help_lists_every_stage_without_loading_anything_heavy() -> None:
     for name in (*STAGES, *TOOLS):
         assert re.search(rf"^  {name}\s", result.stdout, re.MULTILINE), name
     code = "import sys, scripts.__main__; print([m for m in ('tensorflow','keras','osgeo','numpy','scipy') if m in sys.modules])"
-    python = subprocess.run([ROOT / ".venv/bin/python", "-c", code], capture_output=True, text=True, cwd=ROOT, check=False) if (ROOT / ".venv").exists() else None
+    python = (
+        subprocess.run([ROOT / ".venv/bin/python", "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+        if (ROOT / ".venv").exists()
+        else None
+    )
     assert python is None or python.stdout.strip() == "[]"
     print(f"./s2cr --help: {seconds:.2f} s")  # measured by `make bench`, not asserted here
 
@@ -57,7 +63,9 @@ def test_scripts_started_directly_do_the_same() -> None:
     python = ROOT / ".venv/bin/python"
     if not python.exists():
         pytest.skip("no .venv in this checkout")
-    result = subprocess.run([python, ROOT / "scripts/plan.py", "--help"], capture_output=True, text=True, check=False, cwd="/")
+    result = subprocess.run(
+        [python, ROOT / "scripts/plan.py", "--help"], capture_output=True, text=True, check=False, cwd="/"
+    )
     assert result.returncode == 0 and "./s2cr plan" in result.stdout
 
 
@@ -92,7 +100,9 @@ def test_make_help_shows_every_stage() -> None:
 @pytest.mark.parametrize("target", sorted(targets() - {"bench-"}))
 def test_every_target_resolves(target: str) -> None:
     """make -n: recipes and prerequisites exist; nothing runs."""
-    result = subprocess.run(["make", "-n", target, "S2CR_ENV=/nowhere"], capture_output=True, text=True, cwd=ROOT, check=False)
+    result = subprocess.run(
+        ["make", "-n", target, "S2CR_ENV=/nowhere"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 

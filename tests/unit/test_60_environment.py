@@ -1,0 +1,71 @@
+"""The environment files name every package that the code imports."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DISTRIBUTION = {
+    "yaml": "pyyaml", "sklearn": "scikit-learn", "osgeo": "gdal", "skimage": "scikit-image", "cv2": "opencv-python-headless",
+    "tensorflow": "tensorflow", "netCDF4": "netcdf4", "PIL": "pillow",
+}  # fmt: skip
+OWN = {"utils", "models", "scripts", "tests", "bench", "_direct"}
+
+
+def imported(*folders: str) -> set[str]:
+    """Third-party packages imported anywhere below the folders."""
+    names: set[str] = set()
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                    names.add(node.module.split(".")[0])
+    return {DISTRIBUTION.get(name, name).lower() for name in names - OWN - set(sys.stdlib_module_names)}
+
+
+def listed(path: Path) -> set[str]:
+    """Package names of a conda file, its pip part included, or of a requirements file."""
+    if path.suffix == ".txt":
+        entries = [entry for entry in path.read_text().splitlines() if entry and not entry.startswith("#")]
+    else:
+        entries = []
+        for entry in yaml.safe_load(path.read_text())["dependencies"]:
+            entries += entry["pip"] if isinstance(entry, dict) else [entry]
+    names = {re.split(r"[=<>\[ ]", entry)[0].lower().replace("_", "-") for entry in entries}
+    return {"tensorflow" if name == "tensorflow-cpu" else name for name in names}
+
+
+def test_requirements_cover_the_code() -> None:
+    missing = imported("utils", "models", "scripts", "bench", "tests") - listed(ROOT / "env/requirements.txt")
+    assert missing <= {"gdal", "buzzard"}, missing  # these two follow in bash_scripts/env.sh
+    script = (ROOT / "bash_scripts/env.sh").read_text()
+    assert "GDAL==$version" in script and "requirements-nodeps.txt" in script
+    assert listed(ROOT / "env/requirements-nodeps.txt") == {"buzzard"}
+
+
+def test_clean_env_covers_the_code() -> None:
+    assert imported("utils", "models", "scripts", "bench", "tests") - listed(ROOT / "env/clean_env.yml") <= {"buzzard"}
+
+
+def test_training_env_covers_training_and_prediction() -> None:
+    assert imported("models", "utils/workflow") <= listed(ROOT / "env/training_env.yaml")
+    assert {"gdal", "numpy", "scipy", "scikit-learn"} <= listed(ROOT / "env/training_env.yaml")
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-gpu.txt", "requirements-nodeps.txt"])
+def test_requirements_are_exact_pins_from_the_registry(name: str) -> None:
+    for line in (ROOT / "env" / name).read_text().splitlines():
+        if line and not line.startswith("#"):
+            assert re.fullmatch(r"[A-Za-z0-9_.\-]+(\[[a-z-]+\])?==[A-Za-z0-9.]+", line), line
+
+
+def test_gpu_requirements_differ_in_tensorflow_only() -> None:
+    cpu, gpu = (set((ROOT / "env" / n).read_text().splitlines()) for n in ("requirements.txt", "requirements-gpu.txt"))
+    changed = {line for line in cpu ^ gpu if not line.startswith("#")}
+    assert {re.split(r"[=\[]", line)[0] for line in changed} == {"tensorflow_cpu", "tensorflow"}
