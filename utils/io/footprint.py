@@ -12,15 +12,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from osgeo import osr
-from shapely.geometry import MultiPolygon, Polygon, shape
+from shapely import contains_xy, prepare
+from shapely.geometry import MultiPolygon, Polygon, box, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import transform, unary_union
 from shapely.validation import explain_validity
 
-from utils.science.grid import Grid
+from utils.science.grid import Grid, make_tiles
 from utils.science.product import Product
-from utils.workflow.errors import ConfigError, InputError
+from utils.workflow.errors import BrokenEnvironmentError, ConfigError, InputError
 
 osr.UseExceptions()
 SNAP_M = 20.0  # corners of Sentinel-2 tiles are multiples of 20 m, not of 60 m
@@ -278,3 +281,23 @@ def overlap_share(first: Product, second: Product) -> float:
     a, b = Polygon(first.footprint), Polygon(second.footprint)
     smaller = min(a.area, b.area)
     return float(a.intersection(b).area / smaller) if smaller > 0 else 0.0
+
+
+def inside_mask(area: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
+    """(rows, cols) bool, True where the centre of a pixel of a UTM grid lies inside an area given in degrees."""
+    geometry = to_utm(area, grid.epsg)
+    prepare(geometry)
+    x, y = np.meshgrid(grid.pixel_centres_x(), grid.pixel_centres_y())
+    return np.asarray(contains_xy(geometry, x, y), dtype=np.bool_)
+
+
+def tile_outlines(grid: Grid, size_px: int, overlap_px: int = 0) -> dict[str, Polygon]:
+    """Outlines of the tiles of a grid in map units, by tile id; through buzzard where it is installed."""
+    tiles = make_tiles(grid.rows, grid.cols, size_px, overlap_px)
+    try:
+        from utils.io.buzzard_compat import tile_footprints
+
+        outlines = [Polygon(fp.poly) for row in tile_footprints(grid, size_px, overlap_px) for fp in row]
+    except BrokenEnvironmentError:
+        outlines = [box(*grid.window(tile.window).bounds) for tile in tiles]
+    return {tile.id: outline for tile, outline in zip(tiles, outlines, strict=True)}

@@ -79,7 +79,8 @@ def _checked(name: str, where: Path) -> str:
 class SafeProduct:
     """A SAFE product opened for reading; use `open_product`. May be used as a context manager.
 
-    path  the zip or the folder;  name  the product name without .SAFE
+    path         the zip or the folder;  name: the product name without .SAFE
+    folder_name  name of the .SAFE folder without its ending, empty for a zip without such a folder
     """
 
     def __init__(self, path: Path, root: str, sizes: Mapping[str, int], archive: zipfile.ZipFile | None) -> None:
@@ -88,6 +89,7 @@ class SafeProduct:
         self._sizes = dict(sizes)
         self._archive = archive
         folder = PurePosixPath(root).name if archive and root else path.name
+        self.folder_name = PurePosixPath(root).name.removesuffix(".SAFE") if archive else folder.removesuffix(".SAFE")
         self.name = folder.removesuffix(".zip").removesuffix(".SAFE")
 
     def __enter__(self) -> SafeProduct:

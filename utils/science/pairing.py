@@ -168,26 +168,26 @@ def _explain_passes(
 
 
 _REMEDY = {
-    "R_CLOUD": "raise search.max_cloud_aoi to {value}",
-    "R_COVERAGE": "lower search.coverage to {value}, or widen the dates",
-    "R_NODATA": "lower search.coverage to {value}, or widen the dates",
-    "R_GAP": "raise search.max_gap_days to {value}",
-    "R_TRACK": "widen dates.t0 or dates.t1 so that one track serves both dates",
-    "R_POL": "search.pols asks for more polarisations than these products have",
+    "R_CLOUD": "Raise search.max_cloud_aoi to {value}, or widen the dates.",
+    "R_COVERAGE": "Lower search.coverage to {value}, or widen the dates.",
+    "R_NODATA": "Lower search.coverage to {value}, or widen the dates.",
+    "R_GAP": "Raise search.max_gap_days to {value}, or widen the dates.",
+    "R_TRACK": "Widen dates.t0 or dates.t1 so that one track serves both dates.",
+    "R_POL": "Ask for fewer polarisations in search.pols.",
 }
+_WIDEN = "Widen the dates, or add products to search.archive; --explain lists every refusal."
 
 
-def nearest_miss(result: Result) -> str:
-    """One sentence about the rejection that came closest, for the error "nothing found"."""
+def nearest_miss(result: Result) -> tuple[str, str]:
+    """(what came closest, remedy) for the error "nothing found"."""
     stage, kind = _what_is_missing(result)
     dates = {"t0": ("t0",), "t1": ("t1",)}.get(stage, ("t0", "t1", ""))
     wanted = [r for r in result.rejections if r.kind in kind and r.date in dates and r.code in _REMEDY]
     wanted = [r for r in wanted if not (r.code == "R_COVERAGE" and r.value == 0.0)]
     if not wanted:
-        return f"no candidate for {stage}: nothing in the archive covers the area in this window"
+        return f"no candidate for {stage} over the area in this window.", _WIDEN
     best = min(wanted, key=_distance)
-    remedy = _REMEDY[best.code].format(value=_rounded(best))
-    return f"{stage}: {best.line()}; {remedy}"
+    return f"nearest miss for {stage}: {best.line()}.", _REMEDY[best.code].format(value=_rounded(best))
 
 
 def _what_is_missing(result: Result) -> tuple[str, tuple[str, ...]]:
