@@ -116,6 +116,7 @@ class Training:
         self.checkpoints = Checkpoints(task.run.checkpoints, task.fingerprint, train.keep)
         self.at = Progressed()
         self.pending: list[dict[str, Any]] = []
+        self.shown = 0.0
 
     def resume(self) -> None:
         """Continue from the checkpoint that load_model asks for."""
@@ -177,7 +178,9 @@ class Training:
         due = (end and epoch % train.weights_saving_step == 0) or (train.checkpoint_steps and step % train.checkpoint_steps == 0)
         if due or better or last:
             self._checkpoint()
-        return self.at.sums.get("loss", 0.0) / max(1, self.at.batches)
+        if self.at.batches:
+            self.shown = self.at.sums.get("loss", 0.0) / self.at.batches
+        return self.shown
 
     def _read_losses(self) -> None:
         for losses in self.pending:
