@@ -165,15 +165,16 @@ class Data:
     # -- whole rasters -----------------------------------------------------------------------------------------
 
     def rasters(self) -> dict[str, Any]:
-        """copy_t0 over the whole preprocessed images of every pair: all pixels, and pixels clear at both dates."""
+        """copy_t0 over the whole preprocessed images of every pair, bands of dataset.s2_bands: all pixels, and those
+        clear at both dates."""
         everything = samples.load_index(self.layout.dataset_set("all"))
         dates = acquisitions.load(self.layout.pairs_json)
-        root = self.layout.preprocessed_root
+        root, bands = self.layout.preprocessed_root, self.conf.dataset.s2_bands
 
         @lru_cache(maxsize=24)
         def load(date: str, grid: Any) -> tuple[Image, NDArray[np.uint8]]:
             products = dates[date].s2
-            image = acquisitions.read_planes(root, "sentinel2", products, self.bands, grid)
+            image = acquisitions.read_planes(root, "sentinel2", products, bands, grid)
             return image, acquisitions.read_cloud(root, products, grid)
 
         pairs: dict[str, dict[str, dict[str, float]]] = {"all": {}, "clear": {}}
@@ -181,9 +182,9 @@ class Data:
             pair = everything.pairs[name]
             (first, cloud0), (second, cloud1) = load(pair.date1, pair.grid), load(pair.date2, pair.grid)
             for key, mask in (("all", np.ones(pair.grid.shape, bool)), ("clear", (cloud0 == 0) & (cloud1 == 0))):
-                scores = evaluation.copy_scores(first, second, mask, self.bands).scores()
+                scores = evaluation.copy_scores(first, second, mask, bands).scores()
                 pairs[key][name] = {figure: scores[figure] for figure in ("pixels", "mae", "rmse", "sam_deg")}
-        result = {key: {"pairs": value, **_summary(list(value.values()))} for key, value in pairs.items()}
+        result = {key: {"bands": bands, "pairs": value, **_summary(list(value.values()))} for key, value in pairs.items()}
         return dict(evaluation.plain({"rasters": result}))
 
     def facts(self) -> dict[str, Any]:
@@ -205,11 +206,11 @@ def _summary(rows: list[dict[str, float]]) -> dict[str, float]:
     """Mean over pairs, and pooled over pixels (PSNR of the pooled and of the mean MSE)."""
     used = [row for row in rows if row["pixels"] > 0]
     if not used:
-        return {"count": 0}
+        return {"count": 0.0}
     weights = np.array([row["pixels"] for row in used])
     mae, mse = np.array([row["mae"] for row in used]), np.array([row["rmse"] for row in used]) ** 2
     return {
-        "count": len(used),
+        "count": float(len(used)),
         "mean_mae": float(mae.mean()),
         "pooled_mae": float((weights * mae).sum() / weights.sum()),
         "psnr_mean_mse": float(metrics.psnr_from_mse(mse.mean())),

@@ -143,10 +143,10 @@ def _scores(ctx: Context, table: dict[str, Any]) -> list[str]:
         if summary["count"]:
             label = "all pixels" if key == "all" else "clear at both dates"
             figures = [f"{float(summary[name]):.4f}" for name in ("mean_mae", "pooled_mae")]
-            rows.append([label, str(summary["count"]), *figures, f"{float(summary['psnr_mean_mse']):.2f}", f"{summary['mean_sam_deg']:.2f}"])
+            rows.append([label, " ".join(summary["bands"]), f"{summary['count']:.0f}", *figures, f"{float(summary['psnr_mean_mse']):.2f}", f"{summary['mean_sam_deg']:.2f}"])
     if rows:
         body.append(f"<h3>Copying t0 over whole images{mark}</h3>")
-        body.append(html.table(["pixels", "pairs", "mean MAE", "pooled MAE", "PSNR of mean MSE", "mean SAM deg"], rows))
+        body.append(html.table(["pixels", "bands", "pairs", "mean MAE", "pooled MAE", "PSNR of mean MSE", "mean SAM deg"], rows))
     return [html.section("Scores", *body)]
 
 
@@ -191,9 +191,9 @@ def _provenance(ctx: Context) -> list[str]:
         versions = manifest["versions"]
         warned = "; ".join(manifest["warnings"])
         stages.append([name, manifest["key"][:12], manifest["outputs_digest"][:12], str(len(manifest["outputs"])), manifest["code"], warned])
-        inputs += [[name, _short(ctx, path), str(value[-1])[:16]] for path, value in manifest["external"].items()]
+        inputs += [[name, _short(ctx, path), _digest(value)] for path, value in manifest["external"].items()]
         if name == "download":
-            inputs += [[name, path, str(value[-1])[:16]] for path, value in manifest["outputs"].items() if path.startswith("raw/")]
+            inputs += [[name, path, _digest(value)] for path, value in manifest["outputs"].items() if path.startswith("raw/")]
     # the work directory is left out: the same chain elsewhere gives the same page
     settings = json.dumps(ctx.conf.model_dump(mode="json", exclude={"work"}), indent=1, sort_keys=True)
     used = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -207,6 +207,11 @@ def _provenance(ctx: Context) -> list[str]:
         html.details("Configuration", f"<pre>{escape(settings)}</pre>"),
     ]
     return [html.section("Provenance", *body)]
+
+
+def _digest(value: list[Any]) -> str:
+    """First half of a SHA-256, or the size where only that was recorded."""
+    return str(value[-1])[:32] if isinstance(value[-1], str) else f"{value[0]} bytes"
 
 
 def _short(ctx: Context, text: str) -> str:

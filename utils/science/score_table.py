@@ -170,7 +170,7 @@ def lines(table: Table) -> list[str]:
         if summary["count"]:
             pixels = "all pixels" if key == "all" else "pixels clear at both dates"
             out.append(
-                f"copy_t0 over whole images, {pixels}, {summary['count']} pairs: mean MAE {summary['mean_mae']:.4f}, "
+                f"copy_t0 over whole images, {' '.join(summary['bands'])}, {pixels}, {summary['count']:.0f} pairs: mean MAE {summary['mean_mae']:.4f}, "
                 f"pooled MAE {summary['pooled_mae']:.4f}, PSNR of the mean MSE {float(summary['psnr_mean_mse']):.2f} dB, "
                 f"SAM {_text(summary['mean_sam_deg'], 2)} deg{mark}"
             )
