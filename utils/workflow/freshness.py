@@ -126,8 +126,8 @@ def compute_key(conf: Conf, layout: Layout, stage: str, external: dict[str, list
         "version": facts.version,
         "slice": {dotted: config.value_at(conf, dotted) for dotted in facts.slice},
         "upstream": upstream,
-        # hashed files by content; files of folders by size and time
-        "external": {name: (value[2] or value[:2]) for name, value in external.items()},
+        # hashed files by content, files of folders by size and time; the folder may have moved
+        "external": sorted([Path(name).name, value[2] or value[:2]] for name, value in external.items()),
     }
     return hashlib.sha256(json_bytes(material)).hexdigest()
 

@@ -1,0 +1,145 @@
+"""The whole chain, small: it ends, it is judged, a second run does nothing, three parts equal one, kills do not matter."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.chain_tools import Chain, final_bytes, make_chain
+from tests.pipeline.conftest import stages_of
+
+
+def test_the_chain_ends_in_a_judged_image(finished: Chain) -> None:
+    scores = json.loads((finished.work / "reports/evaluate.json").read_text())
+    assert "copy_t0" in json.dumps(scores) and "resunet_tiny" in json.dumps(scores)
+    page = (finished.work / "reports/report.html").read_text(encoding="utf-8")
+    assert "synthetic" in page.lower() and "data:image/png;base64," in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and 'src="https' not in page
+
+
+def test_a_second_run_does_nothing(finished: Chain) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.work.rglob("*") if path.is_file()}
+    result = finished.run("plan", "--check")
+    assert result.stdout == ""
+    for name in stages_of(finished):
+        assert "up to date" in finished.run(name).stderr
+    assert before == {path: path.stat().st_mtime_ns for path in finished.work.rglob("*") if path.is_file()}
+
+
+def test_three_parts_equal_one(finished: Chain, tmp_path: Path) -> None:
+    built = make_chain(tmp_path / "parts")
+    shutil.copytree(finished.work, built.work, copy_function=shutil.copy2)
+    for name in ("tile", "build_dataset"):
+        digest = json.loads((built.work / f"manifests/{name}.json").read_text())["outputs_digest"]
+        folder = {"tile": "tiles", "build_dataset": "dataset/all"}[name]
+        shutil.rmtree(built.work / folder)
+        for left in (built.work / "items").glob(f"{name}*"):
+            left.unlink()
+        (built.work / f"manifests/{name}.json").unlink()
+        for part in ("1/3", "2/3", "3/3"):
+            built.run(name, "--part", part)
+        assert not (built.work / f"manifests/{name}.json").exists()
+        built.run(name, "--finalise")
+        assert json.loads((built.work / f"manifests/{name}.json").read_text())["outputs_digest"] == digest
+
+
+def _kill_once(built: Chain, stage: str, delay_s: float) -> bool:
+    """Start the stage, SIGKILL it and its children after `delay_s`; False when it had ended before."""
+    process = built.start(stage)
+    try:
+        process.wait(timeout=delay_s)
+        return False
+    except Exception:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+def test_kill_9_at_random_moments_changes_no_byte(finished: Chain, tmp_path: Path) -> None:
+    """At least 20 SIGKILLs over all stages; every final byte equals the undisturbed run's."""
+    built = make_chain(tmp_path / "kill")
+    dice, kills, begin = random.Random(20260101), 0, time.monotonic()
+    for stage in stages_of(built):
+        for _ in range(2):
+            kills += _kill_once(built, stage, dice.uniform(0.15, max(0.3, 0.9 * finished.seconds[stage])))
+        built.run(stage)
+    while kills < 20:  # stages too short to be hit: again from nothing
+        stage = dice.choice(["preprocess_s2", "tile", "build_dataset", "mosaic"])
+        (built.work / f"manifests/{stage}.json").unlink()
+        for left in (built.work / "items").glob(f"{stage}*"):
+            left.unlink()
+        kills += _kill_once(built, stage, dice.uniform(0.3, 0.9 * finished.seconds[stage]))
+        built.run(stage)
+    print(f"{kills} kills in {time.monotonic() - begin:.0f} s")
+    ours, theirs = final_bytes(built.work), final_bytes(finished.work)
+    assert set(ours) == set(theirs), set(ours) ^ set(theirs)
+    different = [name for name in ours if ours[name] != theirs[name] and "report.html" not in name]
+    assert not different, different[:10]
+
+
+def test_a_scene_made_again_has_equal_bytes(finished: Chain, tmp_path: Path) -> None:
+    built = make_chain(tmp_path / "again")
+    built.run("make_scene")
+    ours = final_bytes(built.work)
+    assert len([name for name in ours if name.startswith("scene/archive/")]) >= 8
+    assert ours == {name: digest for name, digest in final_bytes(finished.work).items() if name.startswith("scene/")}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_ends_with_69_and_resumes(finished: Chain, tmp_path: Path) -> None:
+    """The tile stage on a disk of 2 MB: exit 69, nothing half-written; with more room the same command completes."""
+    import subprocess
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", disk], check=False, capture_output=True).returncode != 0:
+        pytest.skip("mount is not permitted here")
+    try:
+        built = make_chain(tmp_path / "full")
+        shutil.copytree(finished.work, built.work, copy_function=shutil.copy2)
+        shutil.rmtree(built.work / "tiles")
+        (built.work / "tiles").symlink_to(disk)
+        (built.work / "manifests/tile.json").unlink()
+        (built.work / "items/tile.jsonl").unlink()
+        result = built.run("tile", check=False)
+        assert result.returncode == 69, result.stderr
+        assert "No space left" in result.stderr and "Free disk space" in result.stderr and "Traceback" not in result.stderr
+        assert not [path for path in disk.rglob("*") if "s2cr-tmp" in path.name]
+        subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
+        built.run("tile")
+        want = {name: digest for name, digest in final_bytes(finished.work).items() if name.startswith("tiles/")}
+        assert {f"tiles/{name}": digest for name, digest in final_bytes(disk).items()} == want
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
+
+
+def test_a_truncated_zip_ends_with_66(finished: Chain, tmp_path: Path) -> None:
+    built = make_chain(tmp_path / "cut")
+    shutil.copytree(finished.work, built.work, copy_function=shutil.copy2)
+    victim = next(path for path in (built.work / "raw").rglob("S1*.zip"))
+    victim.chmod(0o644)
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    result = built.run("preprocess_s1", "--force", check=False)
+    assert result.returncode == 66, (result.returncode, result.stderr)
+    assert "Traceback" not in result.stderr
+
+
+def test_changed_epochs_rerun_training_and_what_follows_only(finished: Chain) -> None:
+    path = finished.conf.parent / "train_gan.yaml"
+    before = path.read_text()
+    try:
+        path.write_text(before.replace("epoch: 2", "epoch: 3"))
+        shown = finished.run("plan").stdout
+    finally:
+        path.write_text(before)
+    state = {line.split()[1]: line.split()[0] for line in shown.splitlines()}
+    assert [name for name, what in state.items() if what == "run"] == [
+        "train", "predict", "mosaic", "indices", "burned", "evaluate", "compare", "report",
+    ]  # fmt: skip
