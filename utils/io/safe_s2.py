@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -270,3 +271,30 @@ def read_dn(product: SafeProduct, meta: S2Metadata, band: str, grid: Grid) -> ND
             inner = reader.read(Window(top, left, bottom - top, right - left))[0]
             out[top - row : bottom - row, left - col : right - col] = inner
     return out
+
+
+def grid_overlap(meta: S2Metadata, grid: Grid) -> float:
+    """Share of a target grid that the tile's rectangle covers, 0..1."""
+    row, col = meta.grids[10].offset_of(grid)
+    tile = meta.grids[10]
+    rows = min(row + grid.rows, tile.rows) - max(row, 0)
+    cols = min(col + grid.cols, tile.cols) - max(col, 0)
+    return max(rows, 0) * max(cols, 0) / (grid.rows * grid.cols)
+
+
+def facts(meta: S2Metadata) -> dict[str, Any]:
+    """Metadata as plain JSON values, without file lists."""
+    return {
+        "name": meta.name,
+        "level": meta.level,
+        "baseline": ".".join(f"{part:02d}" for part in meta.baseline),
+        "start": meta.start,
+        "sensing_time": meta.sensing_time,
+        "tile": meta.tile,
+        "quantification": meta.quantification,
+        "offsets_dn": dict(sorted(meta.offsets_dn.items())),
+        "offset_source": meta.offset_source,
+        "epsg": meta.epsg,
+        "cloud_percent": meta.cloud_percent,
+        "nodata_percent": meta.nodata_percent,
+    }
