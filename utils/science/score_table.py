@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,10 +69,17 @@ def indices(table: Table) -> tuple[str, ...]:
     return tuple(sorted(names, key=("NDVI", "NBR").index))
 
 
+class _Pieces(list[str]):
+    """What csv.writer writes to: text in memory."""
+
+    def write(self, text: str) -> None:
+        self.append(text)
+
+
 def csv_text(table: Table) -> str:
     """Long table: method, kind, truth, part (stratum or burned map), figure, value, low and high of 95 %."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    pieces = _Pieces()
+    writer = csv.writer(pieces, lineterminator="\n")
     writer.writerow([*CSV_COLUMNS, *(["note"] if table["facts"]["synthetic"] else [])])
     note = ["synthetic"] if table["facts"]["synthetic"] else []
     for method in table["order"]:
@@ -86,7 +92,7 @@ def csv_text(table: Table) -> str:
                     if isinstance(value, int | float | str):
                         low, high = figures.get("interval", {}).get(name) or (None, None)
                         writer.writerow([method, row["kind"], truth, part, name, value, low, high, *note])
-    return stream.getvalue()
+    return "".join(pieces)
 
 
 def _text(value: float | None, digits: int) -> str:
