@@ -33,6 +33,7 @@ _TYPES: dict[str, int] = {
     "float32": gdal.GDT_Float32,
     "float64": gdal.GDT_Float64,
 }
+_NO_TRANSFORM = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 _IN_MEMORY_BYTES = 256 << 20
 
 
@@ -72,7 +73,9 @@ def _epsg(wkt: str) -> int:
 
 
 def _grid(dataset: gdal.Dataset, path: Path | str) -> Grid:
-    x0, dx, rx, y0, ry, dy = dataset.GetGeoTransform(can_return_null=True) or (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+    x0, dx, rx, y0, ry, dy = dataset.GetGeoTransform(can_return_null=True) or _NO_TRANSFORM
+    if (x0, dx, rx, y0, ry, dy) == (0.0, 1.0, 0.0, 0.0, 0.0, 1.0):  # some writers store the identity for "none"
+        x0, dx, rx, y0, ry, dy = _NO_TRANSFORM
     if rx != 0 or ry != 0 or dx <= 0 or dy >= 0:
         raise InputError(f"{path}: the raster is not north up.", "Warp it to a north-up grid first (gdalwarp).")
     return Grid(_epsg(dataset.GetProjection()), x0, y0, dx, dy, dataset.RasterYSize, dataset.RasterXSize)

@@ -216,6 +216,11 @@ class ImportData(Section):
     min_gap_days: float = key(0.0, "Smallest distance of the two dates of a pair.", "days", ge=0)
     max_pairs: int | None = key(None, "Keep at most this many pairs, earliest first.", ge=1)
     epsg: int | None = key(None, "Grid of input without georeference.", "EPSG code")
+    pixel_m: float = key(10.0, "Pixel size of input without georeference.", "m", gt=0)
+    direction: Direction | None = key(None, "Which Sentinel-1 pass to take where the input holds both (layout finland).")
+    relative_orbit: int | None = key(
+        None, "Only this Sentinel-1 track (layout belgium); empty = the track closest to the optical dates.", ge=1, le=175
+    )
 
 
 class Tiling(Section):

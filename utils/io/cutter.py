@@ -1,0 +1,100 @@
+"""Windows out of the preprocessed rasters of one date: opened once, checked to share one grid, read many times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.io import raster
+from utils.io.acquisitions import Acquisition
+from utils.science.grid import Grid, Window
+from utils.workflow.errors import InputError
+
+SAR_FILES = {"VV": "gamma0_vv", "VH": "gamma0_vh"}
+NO_CLOUD_DATA = 255
+_NO_SAR_SAMPLE = 4
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One window of one date, channel first.
+
+    sar      (2, rows, cols) float32 gamma0 VV, VH, linear power, NaN = nodata
+    optical  (n, rows, cols) float32 reflectance, NaN = nodata
+    mask     (2, rows, cols) uint8: cloud code (255 none) and SAR bits
+    """
+
+    sar: NDArray[np.float32]
+    optical: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+
+
+class DateRasters:
+    """All products of one date; where several cover a pixel, the first one with data wins. Use as context manager.
+
+    A date without Sentinel-2 gives NaN reflectance and cloud code 255: it can be simulated but not judged.
+    raises  InputError when a raster is missing, or when two differ in coordinate system, transform or shape
+    """
+
+    def __init__(self, root: Path, date: Acquisition, optical_bands: Sequence[str]) -> None:
+        self._n_optical = len(optical_bands)
+        self._stack = ExitStack()
+        try:
+            self._s1 = [self._open(root / "sentinel1" / name, [*SAR_FILES.values(), "mask"]) for name in date.s1]
+            self._s2 = [self._open(root / "sentinel2" / name, [*optical_bands, "cloud"]) for name in date.s2]
+        except BaseException:
+            self._stack.close()
+            raise
+        if not self._s1:
+            raise InputError(f"date {date.id} has no Sentinel-1 product.", "Run find_images or import_data again.")
+        self.grid: Grid = self._common_grid()
+
+    def __enter__(self) -> DateRasters:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _open(self, folder: Path, names: Sequence[str]) -> list[raster.Reader]:
+        return [self._stack.enter_context(raster.Reader(folder / f"{name}.tif")) for name in names]
+
+    def _common_grid(self) -> Grid:
+        """Check, do not assume: a shifted or cropped raster would pair the wrong pixels in silence."""
+        readers = [reader for product in (*self._s1, *self._s2) for reader in product]
+        first = readers[0]
+        for other in readers[1:]:
+            if other.grid != first.grid:
+                raise InputError(
+                    f"{other.path} ({_describe(other.grid)}) is not on the grid of {first.path} ({_describe(first.grid)}).",
+                    "Preprocess or import both on one grid.",
+                )
+        return first.grid
+
+    def cut(self, window: Window) -> Cut:
+        """Read one window, which must lie inside the grid."""
+        shape = (window.rows, window.cols)
+        sar = np.full((2, *shape), np.nan, dtype=np.float32)
+        bits = np.full(shape, _NO_SAR_SAMPLE, dtype=np.uint8)
+        for number, product in enumerate(self._s1):
+            vv, vh, mask = (reader.read(window)[0] for reader in product)
+            here = np.isnan(sar).any(axis=0) & np.isfinite(vv) & np.isfinite(vh)
+            bits = np.where(here if number else True, mask, bits).astype(np.uint8)
+            sar = np.where(here, np.stack([vv, vh]), sar)
+        optical = np.full((self._n_optical, *shape), np.nan, dtype=np.float32)
+        cloud = np.full(shape, NO_CLOUD_DATA, dtype=np.uint8)
+        for number, product in enumerate(self._s2):
+            planes: list[Any] = [reader.read(window)[0] for reader in product]
+            here = np.isnan(optical).any(axis=0) & np.isfinite(np.stack(planes[:-1])).all(axis=0)
+            cloud = np.where(here if number else True, planes[-1], cloud).astype(np.uint8)
+            optical = np.where(here, np.stack(planes[:-1]), optical)
+        return Cut(sar.astype(np.float32), optical.astype(np.float32), np.stack([cloud, bits]))
+
+
+def _describe(grid: Grid) -> str:
+    return f"EPSG {grid.epsg}, origin {grid.x0:.6f} {grid.y0:.6f}, pixel {grid.dx:.6g} x {grid.dy:.6g}, {grid.rows} x {grid.cols} px"
