@@ -20,7 +20,7 @@ work: {work}
 scene: {{enabled: true, size_px: 320, fires: 2, cloud_fraction: 0.15, relief_m: 200.0}}
 area: {{geojson: "{{scene}}/area.geojson", epsg: 32755}}
 dates:
-  t0: {{start: 2019-11-03, end: 2019-11-10}}
+  t0: {{start: 2019-10-30, end: 2019-11-10}}
   t1: {{start: 2020-02-01, end: 2020-02-07}}
 search: {{archive: "{{scene}}/archive"}}
 preprocess: {{dem: {{path: "{{scene}}/dem.tif"}}}}
