@@ -29,6 +29,7 @@ def _tuple_values(value: Any) -> Any:
 
 
 Shape = Annotated[tuple[int | None, int | None, int | None], BeforeValidator(_tuples)]
+LastLayer = Annotated[tuple[int | None, int], BeforeValidator(_tuples)]
 Pair = Annotated[tuple[int, int], BeforeValidator(_tuples)]
 Pairs = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_tuples)]
 Interval = Annotated[tuple[float, float], BeforeValidator(_tuples)]
@@ -55,7 +56,7 @@ class ModelConf(Section):
     nb_resnet_blocs: int = key(9, "Number of residual blocks.", ge=0)
     k_resnet: int = key(3, "Kernel of the residual blocks.", "pixels", ge=1)
     dim_resnet: int = key(256, "Filters of the residual blocks; the last filters before them.", ge=1)
-    last_layer: Pair = key((4, 3), "Bands and kernel of the last convolution.")
+    last_layer: LastLayer = key((None, 3), "Bands (null = from the dataset) and kernel of the last convolution.")
     last_activation: Literal["tanh", "linear", "sigmoid"] = key("tanh", "Activation of the output.")
     stride: Pair = key((1, 1), "Stride of every generator convolution; only [1, 1] keeps the tile size.")
     padding: Literal["same"] = key("same", "Padding of every generator convolution.")

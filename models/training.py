@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,6 +115,8 @@ class Training:
         self.total = self.spe * train.epoch
         self.trainer = build_trainer(task, self.total)
         self.checkpoints = Checkpoints(task.run.checkpoints, task.fingerprint, train.keep)
+        if not self.val_ids:
+            task.log.warning("%s: the validation set is empty: the last weights are exported, not the best", task.name)
         self.at = Progressed()
         self.pending: list[dict[str, Any]] = []
         self.shown = 0.0
@@ -197,6 +200,8 @@ class Training:
     def _validate(self, epoch: int, board: Board) -> bool:
         """Add a history record; True when its score is the best so far."""
         means = {name: value / self.at.batches for name, value in sorted(self.at.sums.items())} if self.at.batches else {}
+        if not all(math.isfinite(value) for value in means.values()):
+            raise ConfigError(f"{self.task.name}: the loss is not finite any more at step {self.at.step}.", "Lower lr or fact_g_lr in train.yaml.")
         self.at.sums, self.at.batches = {}, 0
         scores = self.scores()
         tiles = self.at.step * self.task.train.batch_size

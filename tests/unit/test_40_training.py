@@ -244,3 +244,17 @@ def test_a_run_refuses_other_bands_and_damaged_files(finished: Path, tmp_path: P
     (tmp_path / "model.keras").write_bytes(b"PK no zip")
     with pytest.raises(InputError, match="not a readable model"):
         load_model(tmp_path / "model.keras")
+
+
+def test_a_loss_that_explodes_ends_the_training_with_a_sentence(tmp_path: Path) -> None:
+    one = task(tmp_path, RESUNET, resunet_conf(metric_step=2))
+    broken = replace(one, load=lambda i: replace(one.load(i), y=np.full((24, 24, 4), np.inf, np.float32)))
+    with pytest.raises(ConfigError, match="not finite any more at step 2") as caught:
+        Training(broken).fit()
+    assert "Lower lr" in caught.value.remedy
+
+
+def test_without_validation_samples_the_last_weights_are_exported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    figures = Training(replace(task(tmp_path, RESUNET, resunet_conf()), val_ids=[])).fit()
+    assert figures == {"step": 12}
+    assert "validation set is empty" in caplog.text
