@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @stage("preprocess_s1")
 def run(ctx: Context) -> Report:
-    from utils.io.footprint import aoi_grid
     from utils.io.download_lock import products_of
+    from utils.io.footprint import aoi_grid
     from utils.io.safe import open_product
     from utils.science.threads import use_threads
     from utils.workflow import config
@@ -41,7 +41,9 @@ def run(ctx: Context) -> Report:
             "Set preprocess.backend: native.",
         )
     if conf.dem.path is None:
-        raise ConfigError("preprocess.dem.path is not set.", "Set it to a height raster of the area and its surroundings.")
+        raise ConfigError(
+            "preprocess.dem.path is not set.", "Set it to a height raster of the area and its surroundings."
+        )
     use_threads(conf.threads)
     grid = aoi_grid(ctx.conf.area, config.ROOT, ctx.layout.work, config.scene_dir(ctx.conf))
     paths = products_of(ctx.layout.raw, "S1")
@@ -50,7 +52,8 @@ def run(ctx: Context) -> Report:
             _convert(ctx, item, product, grid)
     if paths and not ctx.partial and {ctx.status_of(name) for name in paths} == {"skipped"}:
         raise NothingFoundError(
-            f"none of the {len(paths)} Sentinel-1 products covers the area.", "Search again with the right area: make find_images."
+            f"none of the {len(paths)} Sentinel-1 products covers the area.",
+            "Search again with the right area: make find_images.",
         )
     return ctx.report(summary=f"{grid.rows} x {grid.cols} px, EPSG:{grid.epsg}")
 
@@ -77,7 +80,8 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
     heights, grown, inner = _heights(ctx, grid, geometry)
     prepared = s1_chain.prepare(geometry, grown, inner, heights.height_m, heights.missing, _options(ctx))
     if prepared.image_window is None:
-        return item.skip("outside: no pixel of the product falls on the area")
+        item.skip("outside: no pixel of the product falls on the area")
+        return
     channels, border, noise = _channels(ctx, product, members, notes, prepared.image_window)
     result = s1_chain.process(prepared, channels, _options(ctx), border)
     tags = {
@@ -89,7 +93,11 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
         "DEM": ctx.resolve(conf.dem.path or "").name, "DEM_VERTICAL": heights.vertical, "GEOID": heights.geoid,
         "RESAMPLING": conf.resampling, "SRGR_TIME": conf.srgr_time, "AZIMUTH_SPACING": conf.azimuth_spacing,
     }  # fmt: skip
-    facts = {"coverage": round(share, 6), "orbit_residual_m": round(geometry.orbit.position_residual_m, 6), "noise": noise}
+    facts = {
+        "coverage": round(share, 6),
+        "orbit_residual_m": round(geometry.orbit.position_residual_m, 6),
+        "noise": noise,
+    }
     _write(ctx, item, grid, prepared, result, {name: str(text) for name, text in tags.items()}, facts)
 
 
@@ -167,7 +175,13 @@ def _channels(
 
 
 def _write(
-    ctx: Context, item: Any, grid: "Grid", prepared: "Prepared", result: "Result", tags: dict[str, str], facts: dict[str, Any]
+    ctx: Context,
+    item: Any,
+    grid: "Grid",
+    prepared: "Prepared",
+    result: "Result",
+    tags: dict[str, str],
+    facts: dict[str, Any],
 ) -> None:
     """The contract's files of one product."""
     from utils.io import pictures, raster
@@ -182,7 +196,9 @@ def _write(
             "NONPOSITIVE_FRACTION": shares[name]["nonpositive"],
         }  # fmt: skip
         path = item.output(folder / f"gamma0_{name.lower()}.tif")
-        raster.write(path, values, grid, band_names=(name,), nodata=nan, tags=ctx.tags("m2/m2", [item.id], **tags, **more))
+        raster.write(
+            path, values, grid, band_names=(name,), nodata=nan, tags=ctx.tags("m2/m2", [item.id], **tags, **more)
+        )
     raster.write(item.output(folder / "mask.tif"), result.mask, grid, tags=ctx.tags("bits", [item.id], **tags))
     if prepared.incidence_deg is not None:
         path = item.output(folder / "incidence.tif")
@@ -191,9 +207,10 @@ def _write(
         first, last = result.gamma0[next(iter(result.gamma0))], result.gamma0[list(result.gamma0)[-1]]
         pictures.write_png(item.output(folder / "quicklook.png"), pictures.radar(first, last), max_px=600)
     bits = {f"bit{bit}": round(float((result.mask & bit > 0).mean()), 6) for bit in (1, 2, 4, 8, 16)}
+    settings = ctx.conf.preprocess.model_dump(mode="json", exclude={"threads": True, "dem": {"path", "geoid_grid"}})
     record = {
         **facts, "tags": tags, "noise_removed": noise, "shares": shares, "mask_fraction": bits, "grid": grid.to_dict(),
-        "noise_missing_fraction": result.noise_missing_fraction, "options": ctx.conf.preprocess.model_dump(mode="json", exclude={"threads": True, "dem": {"path", "geoid_grid"}}),
+        "noise_missing_fraction": result.noise_missing_fraction, "options": settings,
     }  # fmt: skip
     atomic_json(item.output(folder / "product.json"), record)
     item.data.update(coverage=facts["coverage"], shares=shares, noise_removed=noise)

@@ -48,7 +48,9 @@ def convert(
     """
     settings = Preprocess(dem=dem or Dem(path="{scene}/dem.tif"), **preprocess)
     scene = Scene(size_px=128)
-    conf = Conf(work=str(work), scene=scene, area=Area(geojson="{scene}/area.geojson", epsg=scene.epsg), preprocess=settings)
+    conf = Conf(
+        work=str(work), scene=scene, area=Area(geojson="{scene}/area.geojson", epsg=scene.epsg), preprocess=settings
+    )
     layout, item, warnings = Layout(work), Item(archive.stem), []
     ctx: Any = SimpleNamespace(
         conf=conf, layout=layout, warn=warnings.append, resolve=lambda text: config.resolve(conf, text),

@@ -59,7 +59,7 @@ class SyntheticImage:
 
     @property
     def orbit_times(self) -> NDArray[np.datetime64]:
-        return EPOCH + (self._state_s * 1e9).astype("timedelta64[ns]")
+        return np.asarray(EPOCH + (self._state_s * 1e9).astype("timedelta64[ns]"))
 
     @property
     def orbit_position_m(self) -> FloatArray:
@@ -82,11 +82,11 @@ class SyntheticImage:
             point = position + range_m[..., None] * (np.cos(angle)[..., None] * down + np.sin(angle)[..., None] * right)
             outside = (point[..., 0] ** 2 + point[..., 1] ** 2) / _A_M**2 + (point[..., 2] / _B_M) ** 2 > 1
             low, high = np.where(outside, low, angle), np.where(outside, angle, high)
-        return point
+        return np.asarray(point)
 
     @property
     def srgr_times(self) -> NDArray[np.datetime64]:
-        return EPOCH + (np.arange(-2.0, 28.0, 5.0) * 1e9).astype("timedelta64[ns]")
+        return np.asarray(EPOCH + (np.arange(-2.0, 28.0, 5.0) * 1e9).astype("timedelta64[ns]"))
 
     @property
     def srgr_origin_m(self) -> FloatArray:

@@ -72,7 +72,11 @@ def test_lands_on_the_simulators_ground(clean: tuple[Path, Path]) -> None:
     gamma0, mask, facts = _run(work, archive, speckle=Speckle(filter="none"))
     truth = _truth(work)
     shifts = np.array(
-        [_shift_px(gamma0[0, r : r + 64, c : c + 64], truth[0, r : r + 64, c : c + 64]) for r in range(0, 384, 64) for c in range(0, 384, 64)]
+        [
+            _shift_px(gamma0[0, r : r + 64, c : c + 64], truth[0, r : r + 64, c : c + 64])
+            for r in range(0, 384, 64)
+            for c in range(0, 384, 64)
+        ]
     )
     length, mean = float(np.median(np.hypot(*shifts.T))), np.median(shifts, axis=0)
     print(f"median shift {length:.3f} px (limit 0.2), median x {mean[0]:+.3f}, y {mean[1]:+.3f} px")
@@ -119,7 +123,9 @@ def test_wrong_height_datum_would_shift_the_image(clean: tuple[Path, Path]) -> N
     raster.write(work / "scene" / "wrong.tif", heights + np.float32(50), info.grid, tags={"VERTICAL": "ellipsoid"})
     gamma0, _, _ = _run(work, archive, dem=Dem(path="{scene}/wrong.tif"), speckle=Speckle(filter="none"))
     truth = _truth(work)
-    shift = np.median([_shift_px(gamma0[0, r : r + 64, 64:128], truth[0, r : r + 64, 64:128]) for r in range(0, 384, 64)], axis=0)
+    shift = np.median(
+        [_shift_px(gamma0[0, r : r + 64, 64:128], truth[0, r : r + 64, 64:128]) for r in range(0, 384, 64)], axis=0
+    )
     assert np.hypot(*shift) > 1.0
 
 

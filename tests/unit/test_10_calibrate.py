@@ -80,7 +80,9 @@ def test_noise_is_range_times_azimuth_inside_the_block() -> None:
 
 
 def test_zero_noise_is_missing_not_zero() -> None:
-    table = Table(np.array([0, 10]), [np.array([0, 10, 20])] * 2, [np.array([0.0, 40.0, 60.0]), np.array([30.0, 40.0, 60.0])])
+    table = Table(
+        np.array([0, 10]), [np.array([0, 10, 20])] * 2, [np.array([0.0, 40.0, 60.0]), np.array([30.0, 40.0, 60.0])]
+    )
     eta = calibrate.noise_on_image(Noise(table), Window(0, 0, 11, 21))
     assert np.isnan(eta[0, 0])
     assert np.isnan(eta[0, 5])  # between a missing and a known node
@@ -146,4 +148,9 @@ def test_window_grows_to_the_edges_it_touches() -> None:
     assert calibrate.with_edges(Window(300, 800, 100, 50), 2000, 3000) == Window(0, 800, 400, 50)
     assert calibrate.with_edges(Window(700, 2400, 100, 150), 2000, 3000) == Window(700, 2400, 100, 600)
     assert calibrate.with_edges(Window(700, 800, 100, 50), 2000, 3000) == Window(700, 800, 100, 50)
-    assert [calibrate.needs_border_mask(ipf) for ipf in ((2, 36), (2, 89), (2, 90), (3, 40))] == [True, True, False, False]
+    assert [calibrate.needs_border_mask(ipf) for ipf in ((2, 36), (2, 89), (2, 90), (3, 40))] == [
+        True,
+        True,
+        False,
+        False,
+    ]

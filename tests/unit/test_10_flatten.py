@@ -49,7 +49,9 @@ def test_nominal_spacing_shows_up_as_its_excess() -> None:
     nominal, _ = _flat(880e3, 0.0, "nominal")
     a, b = IMAGE.ground_point(np.array([11.995, 12.005]), np.array([880e3, 880e3]))
     true_spacing_m = float(np.linalg.norm(b - a)) / 0.01 * IMAGE.line_interval_s
-    assert float(_db(nominal.mean() / ground.mean())) == pytest.approx(float(_db(np.array(true_spacing_m / 10.0))), abs=5e-4)
+    assert float(_db(nominal.mean() / ground.mean())) == pytest.approx(
+        float(_db(np.array(true_spacing_m / 10.0))), abs=5e-4
+    )
 
 
 def _hills(shape: tuple[int, int], amplitude_m: float) -> np.ndarray:
@@ -122,9 +124,7 @@ def test_scatter_keeps_the_sum_and_does_not_depend_on_threads() -> None:
             position = geocode.locate(nodes, GEOMETRY, height)
             seen = flatten.facets(nodes, GEOMETRY, height, position)
             line, pixel = position.line, position.pixel
-            window = Window(
-                int(line.min()) - 9, int(pixel.min()) - 9, int(np.ptp(line)) + 20, int(np.ptp(pixel)) + 20
-            )
+            window = Window(int(line.min()) - 9, int(pixel.min()) - 9, int(np.ptp(line)) + 20, int(np.ptp(pixel)) + 20)
             results.append(flatten.radar_area(position, seen.ratio, window).ratio)
     finally:
         use_threads(0)
@@ -139,8 +139,12 @@ def test_radar_area_of_a_part_equals_the_part() -> None:
     position = geocode.locate(nodes, GEOMETRY, height)
     ratio = flatten.facets(nodes, GEOMETRY, height, position).ratio
     row, col = int(position.line[100, 100]), int(position.pixel[100, 100])
-    big = flatten.radar_area(position, ratio, Window(row - 50, col - 50, 100, 100)).on_image(Window(row - 10, col - 7, 20, 14))
-    small = flatten.radar_area(position, ratio, Window(row - 10, col - 7, 20, 14)).on_image(Window(row - 10, col - 7, 20, 14))
+    big = flatten.radar_area(position, ratio, Window(row - 50, col - 50, 100, 100)).on_image(
+        Window(row - 10, col - 7, 20, 14)
+    )
+    small = flatten.radar_area(position, ratio, Window(row - 10, col - 7, 20, 14)).on_image(
+        Window(row - 10, col - 7, 20, 14)
+    )
     assert big.tobytes() == small.tobytes()
 
 

@@ -58,7 +58,10 @@ def test_nodes_against_newton_per_pixel(step_px: int) -> None:
     position = geocode.locate(nodes, GEOMETRY, height)
     lon, lat = geodesy.utm_to_geodetic(grid.pixel_centres_x()[None], grid.pixel_centres_y()[:, None], grid.epsg)
     line, pixel = geocode.locate_exact(GEOMETRY, geodesy.geodetic_to_ecef(lon, lat, height))
-    line_error, slant_error = np.abs(position.line - line).max(), np.abs((position.pixel - pixel) * position.slant_step_m).max()
+    line_error, slant_error = (
+        np.abs(position.line - line).max(),
+        np.abs((position.pixel - pixel) * position.slant_step_m).max(),
+    )
     limits = {32: (2e-5, 0.012), 64: (7e-5, 0.048)}[step_px]  # 320 m of curvature: step^2 cos^2 / (8 R)
     print(f"step {step_px}: {line_error:.2e} lines (limit {limits[0]}), {slant_error:.4f} m slant (limit {limits[1]})")
     assert line_error < limits[0]

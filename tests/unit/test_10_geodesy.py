@@ -19,7 +19,9 @@ def _proj(source: int, target: int, points: np.ndarray) -> np.ndarray:
     return np.array(osr.CoordinateTransformation(*systems).TransformPoints(points))
 
 
-@pytest.mark.parametrize(("epsg", "y0"), [(32755, 6_100_000.0), (32633, 4_650_000.0), (32631, 9_200_000.0), (32701, 1_200_000.0)])
+@pytest.mark.parametrize(
+    ("epsg", "y0"), [(32755, 6_100_000.0), (32633, 4_650_000.0), (32631, 9_200_000.0), (32701, 1_200_000.0)]
+)
 def test_utm_agrees_with_proj_to_a_nanometre_scale(epsg: int, y0: float) -> None:
     x, y = np.meshgrid(np.linspace(166_000, 834_000, 7), y0 + np.linspace(0, 100_000, 5))
     lon, lat = geodesy.utm_to_geodetic(x, y, epsg)

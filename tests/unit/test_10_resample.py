@@ -39,7 +39,9 @@ def test_nan_weights_are_dropped_and_the_rest_renormalised() -> None:
     assert _at([[1.0, NAN], [NAN, NAN]], 100.1, 200.1) == 1.0
 
 
-@pytest.mark.parametrize(("line", "pixel", "expected"), [(100.4, 200.6, 2.0), (101.49, 199.51, 3.0), (101.5, 200.0, NAN)])
+@pytest.mark.parametrize(
+    ("line", "pixel", "expected"), [(100.4, 200.6, 2.0), (101.49, 199.51, 3.0), (101.5, 200.0, NAN)]
+)
 def test_nearest(line: float, pixel: float, expected: float) -> None:
     assert _at(SQUARE, line, pixel, "nearest") == pytest.approx(expected, nan_ok=True)
 

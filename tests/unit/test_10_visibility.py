@@ -46,10 +46,13 @@ def test_ridge_against_sorted_ranges(incidence_deg: float, height_m: float, widt
     bits = visibility.layover_shadow(_nodes(incidence_deg, (-1.0, 0.0)), height)
     layover, shadow = _profile_truth(height[0], incidence_deg)
     # the beam comes from the left and upwards: a larger q behind a nearer point means hidden; q grows to the right
-    wrong = int(((bits[12] & visibility.LAYOVER > 0) != layover)[80:-80].sum()), int(
-        ((bits[12] & visibility.SHADOW > 0) != shadow)[80:-80].sum()
+    wrong = (
+        int(((bits[12] & visibility.LAYOVER > 0) != layover)[80:-80].sum()),
+        int(((bits[12] & visibility.SHADOW > 0) != shadow)[80:-80].sum()),
     )
-    print(f"{incidence_deg} deg, {height_m} m: {wrong} of {COLS - 160} samples differ; layover {layover.sum()}, shadow {shadow.sum()}")
+    print(
+        f"{incidence_deg} deg, {height_m} m: {wrong} of {COLS - 160} samples differ; layover {layover.sum()}, shadow {shadow.sum()}"
+    )
     assert max(wrong) <= 4
     assert (bits == bits[0]).all()
 

@@ -18,7 +18,9 @@ from utils.workflow.errors import ConfigError, InputError
 GRID = Grid(32633, 300_000.0, 4_650_000.0, 10.0, -10.0, 60, 80)
 
 
-def _utm_dem(path: Path, plane: tuple[float, float, float] = (100.0, 0.02, -0.03), tag: str | None = "ellipsoid") -> Path:
+def _utm_dem(
+    path: Path, plane: tuple[float, float, float] = (100.0, 0.02, -0.03), tag: str | None = "ellipsoid"
+) -> Path:
     """A tilted plane at 30 m around the grid: bilinear interpolation of it is exact."""
     grid = Grid(32633, GRID.x0 - 900, GRID.y0 + 900, 30.0, -30.0, 90, 100)
     x, y = np.meshgrid(grid.pixel_centres_x() - GRID.x0, grid.pixel_centres_y() - GRID.y0)
@@ -27,7 +29,15 @@ def _utm_dem(path: Path, plane: tuple[float, float, float] = (100.0, 0.02, -0.03
     return path
 
 
-def _degree_raster(path: Path, west: float, north: float, step: float, shape: tuple[int, int], formula: object, vertical: int | None = None) -> Path:
+def _degree_raster(
+    path: Path,
+    west: float,
+    north: float,
+    step: float,
+    shape: tuple[int, int],
+    formula: object,
+    vertical: int | None = None,
+) -> Path:
     dataset = gdal.GetDriverByName("GTiff").Create(str(path), shape[1], shape[0], 1, gdal.GDT_Float32)
     dataset.SetGeoTransform((west, step, 0, north, 0, -step))
     reference = osr.SpatialReference()
@@ -53,8 +63,23 @@ def test_plane_is_interpolated_exactly(tmp_path: Path) -> None:
 
 def test_geographic_dem_with_its_own_geoid(tmp_path: Path) -> None:
     """h = H + N, both linear in longitude and latitude: no half-pixel shift, no silent zero."""
-    dem = _degree_raster(tmp_path / "dem.tif", 12.0, 43.0, 0.001, (1500, 1500), lambda lon, lat: 50 + 100 * (lon - 12.5) + 40 * (lat - 42) + 0 * lat, 5773)
-    geoid = _degree_raster(tmp_path / "geoid.tif", 10.0, 45.0, 0.25, (30, 30), lambda lon, lat: 48.6 + 0.5 * (lon - 12.5) - 0.3 * (lat - 42))
+    dem = _degree_raster(
+        tmp_path / "dem.tif",
+        12.0,
+        43.0,
+        0.001,
+        (1500, 1500),
+        lambda lon, lat: 50 + 100 * (lon - 12.5) + 40 * (lat - 42) + 0 * lat,
+        5773,
+    )
+    geoid = _degree_raster(
+        tmp_path / "geoid.tif",
+        10.0,
+        45.0,
+        0.25,
+        (30, 30),
+        lambda lon, lat: 48.6 + 0.5 * (lon - 12.5) - 0.3 * (lat - 42),
+    )
     heights = read_heights(dem, GRID, geoid_grid=geoid)
     lon, lat = utm_to_geodetic(GRID.pixel_centres_x()[None], GRID.pixel_centres_y()[:, None], GRID.epsg)
     expected = 50 + 100 * (lon - 12.5) + 40 * (lat - 42) + 48.6 + 0.5 * (lon - 12.5) - 0.3 * (lat - 42)
@@ -72,7 +97,7 @@ def test_datum_unknown_contradicting_or_without_geoid(tmp_path: Path) -> None:
     for vertical in ("EGM96", "EGM2008"):
         with pytest.raises(ConfigError, match="geoid_grid is not set"):
             read_heights(plain, GRID, vertical)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="the file says ellipsoid, .* says EGM96"):
+    with pytest.raises(ConfigError, match=r"the file says ellipsoid, .* says EGM96"):
         read_heights(_utm_dem(tmp_path / "tagged.tif"), GRID, "EGM96")
     with pytest.raises(ConfigError, match="no such geoid grid"):
         read_heights(plain, GRID, "EGM96", tmp_path / "absent.tif")
@@ -117,14 +142,18 @@ def test_real_dem_says_its_datum(tmp_path: Path) -> None:
     grid = Grid(32633, 292_000.0, 4_652_000.0, 10.0, -10.0, 200, 200)
     with pytest.raises(ConfigError, match="heights are above EGM96"):
         read_heights(rome, grid)
-    geoid = _degree_raster(tmp_path / "geoid.tif", 10.0, 45.0, 0.25, (30, 30), lambda lon, lat: 48.613 + 0 * lon + 0 * lat)
+    geoid = _degree_raster(
+        tmp_path / "geoid.tif", 10.0, 45.0, 0.25, (30, 30), lambda lon, lat: 48.613 + 0 * lon + 0 * lat
+    )
     heights = read_heights(rome, grid, geoid_grid=geoid)
     stored = raster.read(rome)[0].astype(float)
     lon, lat = utm_to_geodetic(grid.pixel_centres_x()[100], grid.pixel_centres_y()[100], grid.epsg)
     row, col = (42.050138888888888 - lat) * 3600 - 0.5, (lon - 12.449861111111110) * 3600 - 0.5
     i, j = int(row), int(col)
     fy, fx = row - i, col - j
-    by_hand = (1 - fy) * ((1 - fx) * stored[i, j] + fx * stored[i, j + 1]) + fy * ((1 - fx) * stored[i + 1, j] + fx * stored[i + 1, j + 1])
+    by_hand = (1 - fy) * ((1 - fx) * stored[i, j] + fx * stored[i, j + 1]) + fy * (
+        (1 - fx) * stored[i + 1, j] + fx * stored[i + 1, j + 1]
+    )
     assert heights.height_m[100, 100] == pytest.approx(float(by_hand) + 48.613, abs=0.01)
     glo30 = Path(os.environ["S2CR_DATA"]) / "dem" / "Copernicus_DSM_COG_10_N00_00_E006_00_DEM.tif"
     with pytest.raises(ConfigError, match="does not say what its heights refer to"):

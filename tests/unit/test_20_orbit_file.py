@@ -11,7 +11,13 @@ from utils.workflow.errors import InputError
 FIRST, LAST = np.datetime64("2020-01-04T19:08:00", "ns"), np.datetime64("2020-01-04T19:08:25", "ns")
 
 
-def _write(folder: Path, mission: str = "S1A", created: str = "20200125T120000", day: str = "20200103T225942_20200105T005942", frame: str = "EARTH_FIXED") -> Path:
+def _write(
+    folder: Path,
+    mission: str = "S1A",
+    created: str = "20200125T120000",
+    day: str = "20200103T225942_20200105T005942",
+    frame: str = "EARTH_FIXED",
+) -> Path:
     path = folder / f"{mission}_OPER_AUX_POEORB_OPOD_{created}_V{day}.EOF"
     vectors = []
     for second in range(-120, 200, 10):

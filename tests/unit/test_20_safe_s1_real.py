@@ -48,7 +48,9 @@ def _tables(name: str, polarisation: str) -> tuple[dict[str, safe_s1.Vectors], s
     with open_product(_path(name)) as product:
         members = safe_s1.find_members(product)[polarisation]
         assert members.calibration and members.noise
-        tables = {q: safe_s1.read_calibration(product, members.calibration, q) for q in ("betaNought", "sigmaNought", "gamma")}
+        tables = {
+            q: safe_s1.read_calibration(product, members.calibration, q) for q in ("betaNought", "sigmaNought", "gamma")
+        }
         return tables, safe_s1.read_noise(product, members.noise)
 
 
@@ -87,7 +89,8 @@ def test_geolocation_grid(name: str, azimuth_m: float, slant_m: float, nearest_p
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "degree", "limit_m"), [(S1B_2021, 16, 8, 1e-4), (S1A_2021, 16, 8, 0.002), (S1B_2018, 17, 8, 1e-4), (S1A_2015, 28, 5, 0.01)]
+    ("name", "count", "degree", "limit_m"),
+    [(S1B_2021, 16, 8, 1e-4), (S1A_2021, 16, 8, 0.002), (S1B_2018, 17, 8, 1e-4), (S1A_2015, 28, 5, 0.01)],
 )
 def test_orbit_fit(name: str, count: int, degree: int, limit_m: float) -> None:
     note = _annotation(name)
@@ -144,7 +147,11 @@ def test_noise_states_of_three_generations() -> None:
 
 
 def test_beta0_of_the_hand_computed_pixels() -> None:
-    for name, number, raw, denoised in [(S1B_2021, 91, 0.03686167, 0.03337448), (S1A_2021, 57, 0.01446082, 0.01097025), (S1A_2021, 20, None, -0.00171024)]:
+    for name, number, raw, denoised in [
+        (S1B_2021, 91, 0.03686167, 0.03337448),
+        (S1A_2021, 57, 0.01446082, 0.01097025),
+        (S1A_2021, 20, None, -0.00171024),
+    ]:
         tables, noise = _tables(name, "VV")
         at = Window(8000, 15000, 1, 1)
         beta, eta = calibrate.table_on_image(tables["betaNought"], at), calibrate.noise_on_image(noise, at)
@@ -176,11 +183,15 @@ def test_flat_terrain_identity(range_share: float, height_m: float) -> None:
     found: dict[str, float] = {}
     for spacing in ("ground", "nominal"):
         ratio = flatten.facets(nodes, geometry, height, position, azimuth_spacing=spacing).ratio  # type: ignore[arg-type]
-        found[spacing] = float(10 * np.log10(flatten.radar_area(position, ratio, window).on_image(window).mean(dtype=float) * tangent))
+        found[spacing] = float(
+            10 * np.log10(flatten.radar_area(position, ratio, window).on_image(window).mean(dtype=float) * tangent)
+        )
     incidence = np.degrees(np.arccos(cosine))
     # measured before by another program on this product: +0.048, +0.061, +0.069 dB at 44.0, 37.6, 32.9 degrees
     excess = float(np.polyval(np.polyfit([44.0, 37.6, 32.9], [0.048, 0.061, 0.069], 1), incidence))
-    print(f"{incidence:.1f} deg, {height_m:.0f} m: {found['ground']:+.5f} dB (limit 0.002), nominal {found['nominal']:+.4f} (expected {excess:.4f}, limit 0.005)")
+    print(
+        f"{incidence:.1f} deg, {height_m:.0f} m: {found['ground']:+.5f} dB (limit 0.002), nominal {found['nominal']:+.4f} (expected {excess:.4f}, limit 0.005)"
+    )
     assert abs(found["ground"]) < 0.002
     assert found["nominal"] == pytest.approx(excess, abs=0.005)
 
@@ -192,7 +203,7 @@ def test_missing_files_of_real_products_are_named() -> None:
         with pytest.raises(InputError, match=r"has \d+ bytes, manifest.safe says \d+"):  # replaced by a blank image
             safe_s1.require(product, ("VV",), "size")
         assert list(safe_s1.require(product, ("VV",), "off")) == ["VV"]
-    with open_product(_path(S1A_2021)) as product, pytest.raises(InputError, match="measurement.* has 0 bytes"):
+    with open_product(_path(S1A_2021)) as product, pytest.raises(InputError, match=r"measurement.* has 0 bytes"):
         safe_s1.require(product, ("VV", "VH"), "size")
 
 

@@ -89,7 +89,9 @@ def test_truncated_zip(scene: Path, tmp_path: Path) -> None:
 
 
 def test_member_shorter_than_the_manifest_says(scene: Path, tmp_path: Path) -> None:
-    path = _edited(scene, tmp_path, lambda name, data: data[:1000] if name.endswith(".tiff") and "-vh-" in name else data)
+    path = _edited(
+        scene, tmp_path, lambda name, data: data[:1000] if name.endswith(".tiff") and "-vh-" in name else data
+    )
     text = _fails(scene, path, InputError, "-vh-.*has 1000 bytes, manifest.safe says")
     assert "measurement/" in text
 
@@ -110,9 +112,15 @@ def test_missing_polarisation_lists_what_is_there(scene: Path) -> None:
 @pytest.mark.parametrize("old", [b"<mode>IW</mode>", b"<s1sarl1:mode>IW</s1sarl1:mode>"])
 def test_other_modes(scene: Path, tmp_path: Path, old: bytes) -> None:
     def edit(name: str, data: bytes) -> bytes:
-        return data.replace(b":mode>IW<", b":mode>EW<").replace(b"<mode>IW<", b"<mode>EW<") if name.endswith((".safe", ".xml")) else data
+        return (
+            data.replace(b":mode>IW<", b":mode>EW<").replace(b"<mode>IW<", b"<mode>EW<")
+            if name.endswith((".safe", ".xml"))
+            else data
+        )
 
-    _fails(scene, _edited(scene, tmp_path, edit), InputError, "product is EW GRD; this stage needs IW GRD", verify="off")
+    _fails(
+        scene, _edited(scene, tmp_path, edit), InputError, "product is EW GRD; this stage needs IW GRD", verify="off"
+    )
 
 
 def test_slc_in_the_annotation(scene: Path, tmp_path: Path) -> None:
@@ -126,7 +134,9 @@ def test_calibration_missing_or_without_beta(scene: Path, tmp_path: Path) -> Non
     gone = _edited(scene, tmp_path, lambda name, data: None if "/calibration-" in name and "-vv-" in name else data)
     _fails(scene, gone, InputError, "no calibration file for VV")
     edited = _edited(
-        scene, tmp_path, lambda name, data: data.replace(b"betaNought", b"betaZero") if "/calibration-" in name else data
+        scene,
+        tmp_path,
+        lambda name, data: data.replace(b"betaNought", b"betaZero") if "/calibration-" in name else data,
     )
     _fails(scene, edited, InputError, "betaNought is missing", verify="off")
 
@@ -189,7 +199,12 @@ def test_area_partly_outside_is_cut(scene: Path, tmp_path: Path) -> None:
 def test_heights_that_do_not_cover(scene: Path) -> None:
     info = raster.info(scene / "scene" / "dem.tif")
     cut = info.grid.window(Window(0, 0, info.grid.rows, info.grid.cols // 2))
-    raster.write(scene / "scene" / "half.tif", raster.read_on_grid(scene / "scene" / "dem.tif", cut), cut, tags={"VERTICAL": "ellipsoid"})
+    raster.write(
+        scene / "scene" / "half.tif",
+        raster.read_on_grid(scene / "scene" / "dem.tif", cut),
+        cut,
+        tags={"VERTICAL": "ellipsoid"},
+    )
     text = _fails(scene, _zip(scene), InputError, "half.tif: no heights for", dem=Dem(path="{scene}/half.tif"))
     assert "1-degree tiles S36E149" in text
 

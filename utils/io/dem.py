@@ -82,7 +82,8 @@ def read_heights(
     undulation = _on_grid(_open(geoid_grid), grid)
     if np.isnan(undulation).any():
         raise InputError(
-            f"{geoid_grid.name}: no undulation for {_where(np.isnan(undulation), grid)}.", "Give a grid that covers the area."
+            f"{geoid_grid.name}: no undulation for {_where(np.isnan(undulation), grid)}.",
+            "Give a grid that covers the area.",
         )
     base = np.where(unknown, np.float32(0), height)
     if not needs_geoid:  # already ellipsoidal; only the sea is filled
@@ -119,7 +120,9 @@ def _stated(dataset: gdal.Dataset) -> Vertical | None:
     reference = dataset.GetSpatialRef()
     if reference is None or not reference.IsCompound():
         return None
-    return _VERTICAL_EPSG.get(reference.GetAuthorityCode("COMPD_CS|VERT_CS") or reference.GetAuthorityCode("VERT_CS") or "")
+    return _VERTICAL_EPSG.get(
+        reference.GetAuthorityCode("COMPD_CS|VERT_CS") or reference.GetAuthorityCode("VERT_CS") or ""
+    )
 
 
 def _horizontal(dataset: gdal.Dataset, name: str) -> osr.SpatialReference:
@@ -155,7 +158,9 @@ def _where(unknown: NDArray[np.bool_], grid: Grid) -> str:
     target.ImportFromEPSG(4326)
     target.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
     corners = [
-        (grid.x0 + c * grid.dx, grid.y0 + r * grid.dy) for r in (rows.min(), rows.max() + 1) for c in (cols.min(), cols.max() + 1)
+        (grid.x0 + c * grid.dx, grid.y0 + r * grid.dy)
+        for r in (rows.min(), rows.max() + 1)
+        for c in (cols.min(), cols.max() + 1)
     ]
     points = osr.CoordinateTransformation(source, target).TransformPoints(corners)
     lons, lats = [p[0] for p in points], [p[1] for p in points]

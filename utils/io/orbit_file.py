@@ -57,7 +57,10 @@ def read_orbit_file(path: Path, mission: str, first: np.datetime64, last: np.dat
     root = parse_xml(path.read_bytes(), path.name)
     found = (root.findtext(".//Fixed_Header/Mission") or "").replace("Sentinel-", "S")
     if found != mission:
-        raise InputError(f"{path.name}: orbit of {found or 'an unknown mission'}, the product is {mission}.", "Use its own orbit file.")
+        raise InputError(
+            f"{path.name}: orbit of {found or 'an unknown mission'}, the product is {mission}.",
+            "Use its own orbit file.",
+        )
     frame = (root.findtext(".//Variable_Header/Ref_Frame") or "EARTH_FIXED").strip()
     if frame != "EARTH_FIXED":
         raise InputError(f"{path.name}: reference frame is {frame}, not EARTH_FIXED.", "Use another orbit file.")
@@ -67,7 +70,9 @@ def read_orbit_file(path: Path, mission: str, first: np.datetime64, last: np.dat
             times.append(np.datetime64((entry.findtext("UTC") or "").removeprefix("UTC="), "ns"))
             states.append([float(entry.findtext(name) or "") for name in ("X", "Y", "Z", "VX", "VY", "VZ")])
         except ValueError as error:
-            raise InputError(f"{path.name}: malformed state vector ({error}).", "Download the orbit file again.") from error
+            raise InputError(
+                f"{path.name}: malformed state vector ({error}).", "Download the orbit file again."
+            ) from error
     stamps, table = np.array(times, dtype="datetime64[ns]"), np.array(states)
     inside = (stamps >= first - _MARGIN) & (stamps <= last + _MARGIN)
     if not inside.any() or stamps[inside][0] > first or stamps[inside][-1] < last:

@@ -1,7 +1,6 @@
 """Sentinel-1 IW GRD products: annotation, calibration and noise XML to plain arrays, and pixels of the measurement.
 
-GDAL's own SAFE driver is not used: it gives uncalibrated amplitude only and fails when one polarisation is missing.
-Times are datetime64[ns]; lines and pixels 0-based.
+GDAL's SAFE driver is not used: it gives uncalibrated amplitude only and fails when one polarisation is missing.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _NAME = re.compile(r"annotation/(s1[a-z]-([a-z0-9]+)-([a-z]+)-(vv|vh|hh|hv)-[0-9
 
 @dataclass(frozen=True)
 class Members:
-    """Files of one polarisation, relative to the product; noise and measurement are None where absent."""
+    """Files of one polarisation, relative to the product; None where absent."""
 
     annotation: str
     calibration: str | None
@@ -125,7 +124,8 @@ def find_members(product: SafeProduct) -> dict[str, Members]:
     kind = f"{manifest.mode or '?'} {manifest.product_type or '?'}"
     if (manifest.mode, manifest.product_type) != ("IW", "GRD"):
         raise InputError(
-            f"{product.name}: product is {kind}; this stage needs IW GRD.", "Search for IW GRD products and download them."
+            f"{product.name}: product is {kind}; this stage needs IW GRD.",
+            "Search for IW GRD products and download them.",
         )
     found: dict[str, Members] = {}
     for member in product.members():
@@ -157,8 +157,7 @@ def ipf_of(product: SafeProduct) -> tuple[int, int]:
 def require(product: SafeProduct, polarisations: Sequence[str], verify: Verify) -> dict[str, Members]:
     """Complete and verified files of the wanted polarisations.
 
-    raises  InputError naming the missing polarisation or file, or the file whose size or checksum is not that of
-            manifest.safe
+    raises  InputError naming what is missing, or the file whose size or checksum is not that of manifest.safe
     """
     found = find_members(product)
     missing = [p for p in polarisations if p not in found or found[p].measurement is None]
@@ -216,8 +215,7 @@ def _list(root: ElementTree.Element, path: str, where: str) -> list[ElementTree.
 def read_annotation(product: SafeProduct, member: str) -> Annotation:
     """Parse one annotation file.
 
-    raises  InputError when an element is missing or malformed, when the product is not IW GRD, or when the orbit is
-            not given in the earth-fixed frame
+    raises  InputError when an element is missing or malformed, for another product type, or another orbit frame
     """
     root, where = product.xml(member), f"{product.name}: {member}"
     mode, kind = _text(root, "adsHeader/mode", where), _text(root, "adsHeader/productType", where)
@@ -251,7 +249,9 @@ def _orbit(root: ElementTree.Element, where: str) -> dict[str, Any]:
     vectors = _list(root, "generalAnnotation/orbitList/orbit", where)
     frames = {_text(v, "frame", where) for v in vectors}
     if frames != {"Earth Fixed"}:
-        raise InputError(f"{where}: orbit frame is {', '.join(sorted(frames))}, not Earth Fixed.", "Choose another product.")
+        raise InputError(
+            f"{where}: orbit frame is {', '.join(sorted(frames))}, not Earth Fixed.", "Choose another product."
+        )
     return {
         "orbit_times": np.array([_time(v, "time", where) for v in vectors]),
         "orbit_position_m": np.array([[_number(v, f"position/{a}", where) for a in "xyz"] for v in vectors]),
@@ -296,7 +296,9 @@ def _vectors(entries: Sequence[ElementTree.Element], value: str, where: str) -> 
         pixel, row = _floats(entry, "pixel", where).astype(np.int64), _floats(entry, value, where)
         line = int(_number(entry, "line", where))
         if len(pixel) != len(row) or np.any(np.diff(pixel) <= 0) or (lines and line <= lines[-1]):
-            raise InputError(f"{where}: {value} at line {line}: positions do not increase or do not match values.", _AGAIN)
+            raise InputError(
+                f"{where}: {value} at line {line}: positions do not increase or do not match values.", _AGAIN
+            )
         lines.append(line)
         pixels.append(pixel)
         values.append(row)
@@ -346,7 +348,8 @@ def read_pixels(product: SafeProduct, member: str, window: Window, lines: int, s
         found = (reader.grid.rows, reader.grid.cols)
         if found != (lines, samples):
             raise InputError(
-                f"{product.name}: {member} has {found[0]} x {found[1]} pixels, its annotation says {lines} x {samples}.", _AGAIN
+                f"{product.name}: {member} has {found[0]} x {found[1]} pixels, its annotation says {lines} x {samples}.",
+                _AGAIN,
             )
         pixels: NDArray[np.uint16] = reader.read(window)[0]
     if pixels.dtype != np.uint16:

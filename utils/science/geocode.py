@@ -252,7 +252,9 @@ class ImagePosition:
     slant_step_m: NDArray[np.float32]
 
 
-def locate(nodes: MapNodes, geometry: ImageGeometry, height_m: NDArray[np.float32], first_row: int = 0) -> ImagePosition:
+def locate(
+    nodes: MapNodes, geometry: ImageGeometry, height_m: NDArray[np.float32], first_row: int = 0
+) -> ImagePosition:
     """Image position of the map pixels of some rows of the nodes' grid.
 
     height_m   (rows, cols) float32 ellipsoidal height, m; NaN = unknown

@@ -58,7 +58,9 @@ def _polynomial(coefficients: Any, x: float) -> tuple[float, float]:
 
 
 @njit(**_COMPILE)
-def _ground(times: Any, origins: Any, coefficients: Any, nearest: bool, time: float, slant: float) -> tuple[float, float]:
+def _ground(
+    times: Any, origins: Any, coefficients: Any, nearest: bool, time: float, slant: float
+) -> tuple[float, float]:
     """Ground range and its derivative by slant range; see SlantToGround.ground_range."""
     count = times.shape[0]
     low = min(max(np.searchsorted(times, time, side="right") - 1, 0), max(count - 2, 0))
@@ -155,7 +157,9 @@ def facets(
 
 
 @njit(parallel=True, **_COMPILE)
-def scatter(line: Any, pixel: Any, ratio: Any, starts: Any, stops: Any, tops: Any, lefts: Any, cell: int, strips: Any) -> None:
+def scatter(
+    line: Any, pixel: Any, ratio: Any, starts: Any, stops: Any, tops: Any, lefts: Any, cell: int, strips: Any
+) -> None:
     """Spread ratio / cell^2 bilinearly over radar cells, each strip of map rows into a buffer of its own.
 
     starts, stops  (n,) first map row of each strip and the row after its last

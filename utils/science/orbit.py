@@ -98,6 +98,4 @@ def fit_orbit(times: TimeArray, position_m: FloatArray, velocity_m_s: FloatArray
             f"state vectors are inconsistent: the fit misses a position by {position_residual:.3f} m (limit "
             f"{_MAX_POSITION_RESIDUAL_M}) and a velocity by {velocity_residual:.3f} m/s (limit {_MAX_VELOCITY_RESIDUAL_M_S})"
         )
-    return Orbit(
-        epoch, coefficients, mid_s, half_s, draft.first_s, draft.last_s, position_residual, velocity_residual
-    )
+    return Orbit(epoch, coefficients, mid_s, half_s, draft.first_s, draft.last_s, position_residual, velocity_residual)

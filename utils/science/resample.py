@@ -72,9 +72,7 @@ def _sample(image: Any, first_line: int, first_pixel: int, line: Any, pixel: Any
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _sample_flags(
-    flags: Any, first_line: int, first_pixel: int, line: Any, pixel: Any, outside: int, out: Any
-) -> None:
+def _sample_flags(flags: Any, first_line: int, first_pixel: int, line: Any, pixel: Any, outside: int, out: Any) -> None:
     rows, cols = flags.shape
     for r in prange(line.shape[0]):
         for c in range(line.shape[1]):

@@ -108,7 +108,12 @@ def margin_px(nodes: MapNodes, relief_m: float) -> int:
 
 
 def prepare(
-    geometry: ImageGeometry, grid: Grid, inner: Window, height_m: Float32Array, missing: NDArray[np.bool_], options: Options
+    geometry: ImageGeometry,
+    grid: Grid,
+    inner: Window,
+    height_m: Float32Array,
+    missing: NDArray[np.bool_],
+    options: Options,
 ) -> Prepared:
     """Solve the geometry of an area.
 
@@ -184,9 +189,7 @@ def process(
         power = speckle.speckle_filter(
             power, options.speckle, options.speckle_window, options.looks, options.speckle_sigma
         )
-        maps[name] = resample.to_map(
-            power, window.row, window.col, position.line, position.pixel, options.resampling
-        )
+        maps[name] = resample.to_map(power, window.row, window.col, position.line, position.pixel, options.resampling)
         if prepared.flat_factor is not None:
             maps[name] *= prepared.flat_factor
     return _masked(prepared, maps, missing, flags, ratio)

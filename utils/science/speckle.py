@@ -256,7 +256,9 @@ def _point_targets(power: Any, bright: float, targets: Any) -> None:
 
 
 @njit(parallel=True, **_COMPILE)
-def _lee_sigma(power: Any, radius: int, cu2: float, low: float, high: float, cu2_in: float, targets: Any, out: Any) -> None:
+def _lee_sigma(
+    power: Any, radius: int, cu2: float, low: float, high: float, cu2_in: float, targets: Any, out: Any
+) -> None:
     rows, cols = power.shape
     for r in prange(rows):
         for c in range(cols):
