@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The chain from import to report on the real sample sets below S2CR_DATA; prints the scores of each, whatever they are.
+root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+# shellcheck source=bash_scripts/lib.sh
+. "$root/bash_scripts/lib.sh"
+cd "$root"
+[ -n "${S2CR_DATA:-}" ] || die 66 "S2CR_DATA is not set." "Set it to the folder of the real sample data: export S2CR_DATA=..."
+[ -d "$S2CR_DATA" ] || die 66 "S2CR_DATA=$S2CR_DATA is no folder." "Correct it."
+for name in ${SETS:-belgium finland two_dates}; do
+    conf=confs/real_$name.yaml
+    say "== $name"
+    ./s2cr plan "$conf" --check 2>/dev/null || make --no-print-directory all CONF="$conf" ALLOW=all
+    ./s2cr scores "$conf"
+done
