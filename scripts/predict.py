@@ -45,7 +45,7 @@ def run(ctx: Context) -> Report:
     groups = {f"{i // size:05d}": chosen[i : i + size] for i in range(0, len(chosen), size)}
     runs = [one.name for one in ctx.conf.train.runs]
     predictor: dict[str, Any] = {}
-    for item in ctx.todo([f"{name}/{group}" for name in runs for group in groups], unit="batch"):
+    for item in ctx.todo([f"{name}/{group}" for name in runs for group in groups], unit="group"):
         with item:
             name, group = item.id.split("/")
             if name not in predictor:
