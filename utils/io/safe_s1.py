@@ -128,18 +128,11 @@ def find_members(product: SafeProduct) -> dict[str, Members]:
             "Search for IW GRD products and download them.",
         )
     found: dict[str, Members] = {}
-    for member in product.members():
-        match = _NAME.fullmatch(member)
-        if match is None:
-            continue
-        stem, names = match.group(1), product.members()
-        optional = [
-            f"annotation/calibration/calibration-{stem}.xml",
-            f"annotation/calibration/noise-{stem}.xml",
-            f"measurement/{stem}.tiff",
-        ]
-        present = [name if name in names else None for name in optional]
-        found[match.group(4).upper()] = Members(member, *present)
+    names = product.members()
+    for match in filter(None, map(_NAME.fullmatch, names)):
+        stem, folder = match.group(1), "annotation/calibration"
+        optional = (f"{folder}/calibration-{stem}.xml", f"{folder}/noise-{stem}.xml", f"measurement/{stem}.tiff")
+        found[match.group(4).upper()] = Members(match.group(), *(name if name in names else None for name in optional))
     return found
 
 
