@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import threading
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
@@ -40,14 +41,12 @@ def _restore() -> None:
 
 
 def _exterior_coords(geometry: Any) -> Iterator[Any]:
-    """Exterior coordinates of polygons and collections; shapely 2 needs .geoms and .exterior.coords."""
+    """Coordinates of each exterior ring, (n, 2) arrays; shapely 2 needs .geoms and .exterior.coords."""
     if hasattr(geometry, "geoms"):
         for part in geometry.geoms:
             yield from _exterior_coords(part)
-    elif hasattr(geometry, "exterior"):
-        yield from geometry.exterior.coords
     else:
-        yield from geometry.coords
+        yield np.asarray(geometry.exterior.coords if hasattr(geometry, "exterior") else geometry.coords)
 
 
 @cache
@@ -57,6 +56,8 @@ def load() -> ModuleType:
     raises  BrokenEnvironmentError when it is not installed
     """
     _restore()
+    # a thousand notes about affine's operators on every tiling; nothing of it is ours to change
+    warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module=r"buzzard\b.*")
     try:
         import buzzard
         from buzzard import _footprint_intersection
