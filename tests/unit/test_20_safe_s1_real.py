@@ -228,3 +228,39 @@ def test_unpacked_folder_reads_the_same(tmp_path: Path) -> None:
     assert note.orbit_position_m.tobytes() == zipped.orbit_position_m.tobytes()
     assert (note.orbit_source, note.lines, note.samples, note.direction) == ("Auxiliary", 16705, 26102, "descending")
     shutil.rmtree(folder)
+
+
+def test_real_terrain_end_to_end_with_made_up_pixels(tmp_path: Path) -> None:
+    """Rome: real annotation, tables and heights; pixels are gamma0 0.1 times the area ratio, plus thermal noise."""
+    from utils.io import raster
+    from utils.io.dem import read_heights
+    from utils.science import s1_chain
+
+    note, (tables, noise) = _annotation(S1B_2021), _tables(S1B_2021, "VV")
+    geometry, options = geocode.image_geometry(note), s1_chain.Options(speckle="none")
+    grid, inner = Grid(32633, 291_000.0, 4_653_000.0, 10.0, -10.0, 360, 360), Window(60, 60, 240, 240)
+    geoid = Grid(4326, 12.0, 43.0, 0.25, -0.25, 8, 8)
+    raster.write(tmp_path / "geoid.tif", np.full(geoid.shape, 48.613, np.float32), geoid)
+    heights = read_heights(Path(DATA or "") / "dem" / "Rome-30m-DEM.tif", grid, geoid_grid=tmp_path / "geoid.tif")
+    nodes = geocode.make_nodes(geometry, grid, float(heights.height_m.min()), float(heights.height_m.max()))
+    assert s1_chain.coverage_share(nodes, geometry) == 1.0
+    assert s1_chain.margin_px(nodes, float(np.ptp(heights.height_m))) <= 60
+    position = geocode.locate(nodes, geometry, heights.height_m)
+    lon, lat = geodesy.utm_to_geodetic(grid.pixel_centres_x()[None], grid.pixel_centres_y()[:, None], grid.epsg)
+    line, pixel = geocode.locate_exact(geometry, geodesy.geodetic_to_ecef(lon, lat, heights.height_m))
+    errors = np.abs(position.line - line).max(), np.abs((position.pixel - pixel) * position.slant_step_m).max()
+    print(f"nodes against Newton: {errors[0]:.1e} lines (limit 2e-5), {errors[1]:.4f} m slant (limit 0.012)")
+    assert errors[0] < 2e-5
+    assert errors[1] < 0.012
+    prepared = s1_chain.prepare(geometry, grid, inner, heights.height_m, heights.missing, options)
+    window = prepared.image_window
+    assert window is not None and prepared.area is not None
+    beta, eta = calibrate.table_on_image(tables["betaNought"], window), calibrate.noise_on_image(noise, window)
+    dn = np.round(np.sqrt(0.1 * prepared.area.on_image(window) * beta**2 + np.nan_to_num(eta))).astype(np.uint16)
+    channel = s1_chain.Channel(dn, tables["betaNought"], noise)
+    gamma0 = s1_chain.process(prepared, {"VV": channel}, options).gamma0["VV"]
+    print(
+        f"gamma0 {np.nanmedian(gamma0):.5f} (made as 0.1), p1 {np.nanpercentile(gamma0, 1):.4f}, p99 {np.nanpercentile(gamma0, 99):.4f}"
+    )
+    assert np.nanmedian(gamma0) == pytest.approx(0.1, rel=2e-3)
+    assert np.nanpercentile(np.abs(gamma0 / 0.1 - 1), 99) < 0.01
