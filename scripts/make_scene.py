@@ -11,6 +11,7 @@ Example  ./s2cr make_scene confs/demo.yaml
 
 if not __package__:
     import _direct  # noqa: F401
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 @stage("make_scene")
 def run(ctx: Context) -> Report:
-    from utils.io.synth_products import DECOYS, S1_PLANS, S2_PLANS, SceneProducts
+    from utils.io.synth_products import DECOYS, S1_PLANS, S2_PLANS, SceneProducts, SceneSettings
     from utils.workflow.files import atomic_json
 
     folder = ctx.layout.work / ctx.conf.scene.dir
-    products = SceneProducts(ctx.conf.scene)
+    settings = {field.name: getattr(ctx.conf.scene, field.name) for field in fields(SceneSettings)}
+    products = SceneProducts(SceneSettings(**settings))
     plans = [*S2_PLANS, *S1_PLANS]
     wanted = ["ground", *(name for name in plans if ctx.conf.scene.decoys or name not in DECOYS)]
     for item in ctx.todo(wanted, unit="product"):

@@ -12,7 +12,6 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +23,12 @@ from utils.io.synth_s2 import L2aIdentity, write_l2a
 from utils.science import synth_optical as optical
 from utils.science import synth_sar as sar
 from utils.science.grid import Grid
-from utils.science.synth import COVER_NAMES, Scene, SceneParams, make_scene
+from utils.science.synth import CONFUSERS, COVER_NAMES, Scene, SceneParams, make_scene
 from utils.science.synth_fields import generator
 from utils.science.synth_geometry import RadarGrid, Surface, beta_nought, fit_surface, radar_grid
 from utils.science.synth_orbit import F64, KeplerOrbit, geodetic_to_ecef, orbit_over
 from utils.workflow.errors import ConfigError
 from utils.workflow.files import atomic_bytes
-
-if TYPE_CHECKING:
-    from utils.workflow.schema import Scene as SceneConf
 
 S1_MARGIN_M = 1600.0
 S2_MARGIN_PX = 150
@@ -40,6 +36,24 @@ A_BETA = 474.0
 INCIDENCE_DEG = 37.0
 TRUTH_BANDS = ("B02", "B03", "B04", "B08", "B12")
 _DECOY_CLOUD = 0.62
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What to generate; the meaning of each field is that of the configuration section `scene`."""
+
+    seed: int = 20191106
+    size_px: int = 1500
+    epsg: int = 32755
+    origin: tuple[float, ...] = (700000.0, 6100000.0)
+    fires: int = 3
+    cloud_fraction: float = 0.18
+    relief_m: float = 450.0
+    speckle: bool = True
+    thermal_noise: bool = True
+    misregistration_px: float = 0.3
+    burn_vh_db: float = -2.0
+    confusers: tuple[str, ...] = tuple(sorted(CONFUSERS))
 
 
 @dataclass(frozen=True)
@@ -126,17 +140,20 @@ class Track:
 class SceneProducts:
     """Makes the scene when it is first needed, then any product of it. One object per run of the stage."""
 
-    def __init__(self, conf: SceneConf, epsg: int | None = None) -> None:
+    def __init__(self, conf: SceneSettings) -> None:
         x0, y0 = conf.origin
         if x0 % 20 or y0 % 20 or conf.size_px % 2:
             raise ConfigError(
                 f"scene.origin {x0:g}, {y0:g} must be multiples of 20 m and scene.size_px {conf.size_px} even.",
                 "Sentinel-2 bands of 10 and 20 m nest only then.",
             )
+        unknown = set(conf.confusers) - CONFUSERS
+        if unknown:
+            raise ConfigError(f"scene.confusers: unknown {', '.join(sorted(unknown))}.", f"Choose from {', '.join(sorted(CONFUSERS))}.")
         self.conf = conf
-        self.grid = Grid(epsg or conf.epsg, x0, y0, 10.0, -10.0, conf.size_px, conf.size_px)
+        self.grid = Grid(conf.epsg, x0, y0, 10.0, -10.0, conf.size_px, conf.size_px)
         # the radar image is a rotated box around the area and must be filled with ground to its corners
-        self.pad_px = max(400, math.ceil((1.46 * (conf.size_px + 320) + 200 - conf.size_px) / 2))
+        self.pad_px = max(400, math.ceil((1.46 * (conf.size_px + 320) + 240 - conf.size_px) / 2))
         self._tracks: dict[bool, Track] = {}
 
     @cached_property
@@ -260,7 +277,7 @@ class SceneProducts:
         natural, fire = [order[b] for b in ("B04", "B03", "B02")], [order[b] for b in ("B12", "B08", "B04")]
         upper = np.concatenate([t0[natural] * 4.0, t1[natural] * 4.0], axis=2)
         lower = np.concatenate([t1[fire] * 2.4, np.repeat(((vh + 26) / 16)[None], 3, axis=0)], axis=2)
-        return (np.clip(np.concatenate([upper, lower], axis=1), 0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.clip(np.concatenate([upper, lower], axis=1), 0, 1) * 255, dtype=np.uint8)
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -107,7 +107,7 @@ def geolocation(image: GrdImage, n_lines: int = 10, n_points: int = 21) -> Geolo
     rows = np.unique(np.linspace(0, grid.lines - 1, n_lines).round().astype(np.int64))
     columns = np.unique(np.linspace(0, grid.samples - 1, n_points).round().astype(np.int64))
     line, pixel = np.meshgrid(rows, columns, indexing="ij")
-    time_s = grid.first_line_s + line * grid.dt_s
+    time_s = np.asarray(grid.first_line_s + line * grid.dt_s, dtype=np.float64)
     range_m = grid.slant_range(time_s, pixel)
     points, theta, nadir = incidence(image, time_s, range_m)
     lon, lat, height = ecef_to_geodetic(points)

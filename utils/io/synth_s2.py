@@ -80,7 +80,7 @@ def _iso(time: dt.datetime) -> str:
 
 def stored(reflectance: NDArray[np.float32], offset_dn: int | None) -> NDArray[np.uint16]:
     """Digital numbers: reflectance * 10000 - offset, 1..65534; 0 (no data) is never produced."""
-    return np.clip(np.rint(reflectance * QUANTIFICATION) - (offset_dn or 0), 1, 65534).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(reflectance * QUANTIFICATION) - (offset_dn or 0), 1, 65534), dtype=np.uint16)
 
 
 def _jp2(plane: NDArray[np.uint16] | NDArray[np.uint8], grid: Grid) -> bytes:

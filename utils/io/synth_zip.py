@@ -41,7 +41,8 @@ def add_all(parent: ElementTree.Element, values: Mapping[str, object]) -> None:
 def xml_bytes(root: ElementTree.Element) -> bytes:
     """UTF-8 XML with declaration, two spaces of indent."""
     ElementTree.indent(root)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="utf-8") + b"\n"
+    body: bytes = ElementTree.tostring(root, encoding="utf-8")
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body + b"\n"
 
 
 def data_object(parent: ElementTree.Element, name: str, kind: str, href: str, data: bytes, mime: str) -> None:

@@ -109,7 +109,7 @@ def speckle(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float = 
     for weight in weights:
         for _ in range(2):
             white = rng.standard_normal((shape[0] + 2 * half, shape[1] + 2 * half), dtype=np.float32)
-            _smooth_power(white, kernel, np.float32(weight / (2 * sum(weights))), out, work)
+            _smooth_power(white, kernel, weight / (2 * sum(weights)), out, work)
     return out
 
 
@@ -162,6 +162,6 @@ def digital_numbers(beta0: F32, eta: F32, a_beta: float, grain: F32 | None) -> N
     power = beta0 * np.float32(a_beta**2) + eta
     if grain is not None:
         power = power * grain
-    dn = np.clip(np.rint(np.sqrt(power)), 1, 65535).astype(np.uint16)
+    dn: NDArray[np.uint16] = np.clip(np.rint(np.sqrt(power)), 1, 65535).astype(np.uint16)
     dn[beta0 <= 0] = 0
     return dn
