@@ -83,6 +83,7 @@ _ALL = (
         "preprocessed/sentinel1/",
         upstream=("download",),
         slice=("area", "preprocess"),
+        external=("preprocess.dem.geoid_grid",),
         weight="heavy",
         splittable=True,
         published=("convert_sent1",),
