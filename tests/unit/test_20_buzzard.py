@@ -16,6 +16,7 @@ try:
 except BrokenEnvironmentError as error:
     MISSING = str(error)
 
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 GRID = Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, 530, 700)
 
 
