@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from scripts._item import Item, Skip, progress, raise_failures
+from scripts._provenance import code_version, package_versions, utc
 from utils.workflow import config, freshness
-from utils.workflow.errors import DiskError, Error, InputError, Interrupted, PartialError, from_os_error
+from utils.workflow.errors import InputError
 from utils.workflow.files import atomic_json, sha256_file
 from utils.workflow.layout import Layout
 from utils.workflow.ledger import Entry, Ledger, read
@@ -26,18 +23,7 @@ from utils.workflow.lock import job_id
 from utils.workflow.schema import Conf
 from utils.workflow.stages import STAGES
 
-_PACKAGES = (
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "GDAL",
-    "tensorflow-cpu",
-    "tensorflow",
-    "keras",
-    "pydantic",
-    "numba",
-    "shapely",
-)
+__all__ = ["Context", "Item", "Options", "Report", "Skip"]
 
 
 @dataclass(frozen=True)
@@ -60,80 +46,6 @@ class Report:
 
     metrics: dict[str, Any] = field(default_factory=dict)
     summary: str = ""
-
-
-class Skip(Exception):
-    """Raised by Item.skip: the item is recorded as skipped."""
-
-
-def code_version() -> str:
-    """git description of the checkout, with -dirty for changed files; `unknown` outside git."""
-    git = ["git", "-C", str(config.ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
-    with suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    return "unknown"
-
-
-def package_versions() -> dict[str, str]:
-    """Installed versions of what shapes results, and of Python."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-class Item:
-    """One unit of work; a context manager that records what became of it.
-
-    Project errors inside are recorded and suppressed (the stage goes on); a full disk, a signal and bugs go through.
-    """
-
-    def __init__(self, ctx: Context, item_id: str) -> None:
-        self.id = item_id
-        self.data: dict[str, Any] = {}
-        self._ctx = ctx
-        self._outputs: list[Path] = []
-        self._begin = time.monotonic()
-
-    def output(self, path: Path) -> Path:
-        """Register `path` as a result of this item; it is hashed when the item ends. Returns the path."""
-        self._outputs.append(Path(path))
-        return Path(path)
-
-    def skip(self, reason: str) -> None:
-        """End the item without result; `reason` goes to the ledger and is counted."""
-        raise Skip(reason)
-
-    def __enter__(self) -> Item:
-        self._begin = time.monotonic()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
-        if isinstance(error, OSError) and not isinstance(error, Error):
-            error = from_os_error(error)
-        if isinstance(error, DiskError | Interrupted):
-            raise error
-        if error is None:
-            self._record("done")
-            return True
-        if isinstance(error, Skip):
-            self._outputs.clear()
-            self._record("skipped", str(error))
-            return True
-        if isinstance(error, Error):
-            self._outputs.clear()
-            self._record("failed", str(error), error.exit_code)
-            self._ctx.log.error("%s: %s", self.id, error)
-            if self._ctx.options.fail_fast:
-                raise error
-            return True
-        return False
-
-    def _record(self, status: str, reason: str = "", exit_code: int = 0) -> None:
-        outputs = self._ctx.describe(self._outputs)
-        seconds = round(time.monotonic() - self._begin, 3)
-        self._ctx.record(Entry(self.id, status, self._ctx.key, outputs, reason, self.data, exit_code, seconds))
 
 
 class Context:
@@ -224,7 +136,7 @@ class Context:
             )
         if self.options.limit is not None and len(waiting) > self.options.limit:
             waiting, self._stopped = waiting[: self.options.limit], True
-        for name in _progress(waiting, self.stage.name, unit, self.log, self.options.quiet):
+        for name in progress(waiting, self.stage.name, unit, self.log, self.options.quiet):
             yield Item(self, name)
 
     def report(self, metrics: dict[str, Any] | None = None, summary: str = "") -> Report:
@@ -312,7 +224,7 @@ class Context:
         outputs.update(self.describe(self._extra_outputs))
         self._write_manifest(path, report, entries, outputs, counts, complete)
         if not complete:
-            _raise_failures(failed, len(entries))
+            raise_failures(failed, len(entries))
         self._remove_orphans(outputs)
         return path, line
 
@@ -344,7 +256,7 @@ class Context:
                 "status": "complete" if complete else "failed",
                 "slice": {dotted: config.value_at(self.conf, dotted) for dotted in self.stage.slice},
                 "external": self.external, "code": self.code, "versions": package_versions(), "host": socket.gethostname(), "job": job_id(),
-                "started": _utc(self.began), "ended": _utc(time.time()), "counts": dict(counts), "warnings": self.warnings,
+                "started": utc(self.began), "ended": utc(time.time()), "counts": dict(counts), "warnings": self.warnings,
                 "metrics": report.metrics, "items": items, "outputs": outputs, "outputs_digest": freshness.digest_of(outputs),
                 "configuration": str(self.conf_path),
             },
@@ -360,36 +272,3 @@ class Context:
                 (self.layout.work / name).unlink()
         with suppress(OSError):
             old_ledger.unlink()
-
-
-def _raise_failures(failed: list[Entry], total: int) -> None:
-    first = failed[0]
-    codes = {entry.exit_code for entry in failed}
-    error = PartialError(
-        f"{len(failed)} of {total} items failed; the first: {first.item}: {first.reason}",
-        "Mend the cause and run the same command again: finished items are kept.",
-    )
-    if len(failed) == total and len(codes) == 1:
-        error.exit_code = codes.pop()
-    raise error
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _progress(names: list[str], stage: str, unit: str, log: logging.Logger, quiet: bool) -> Iterator[str]:
-    """A bar on a terminal; in a batch log a line every 30 seconds."""
-    if sys.stderr.isatty() and not quiet and "NO_PROGRESS" not in os.environ:
-        from tqdm import tqdm
-
-        yield from tqdm(names, desc=stage, unit=unit, leave=False)
-        return
-    begin = last = time.monotonic()
-    for count, name in enumerate(names):
-        now = time.monotonic()
-        if now - last > 30:
-            left = (now - begin) / count * (len(names) - count) if count else 0
-            log.info("%d of %d %ss, about %.0f s left", count, len(names), unit, left)
-            last = now
-        yield name
