@@ -114,7 +114,7 @@ def test_measurement_is_plain_uint16_with_control_points(archive: dict[str, Path
     grid = root.findall("geolocationGrid/geolocationGridPointList/geolocationGridPoint")
     assert len(points) == len(grid) == 210
     for control, node in zip(points, grid, strict=True):
-        assert control.GCPX == pytest.approx(float(node.findtext("longitude") or 0), abs=1e-12)
+        assert pytest.approx(float(node.findtext("longitude") or 0), abs=1e-12) == control.GCPX
         assert (control.GCPLine, control.GCPPixel) == (float(node.findtext("line") or 0), float(node.findtext("pixel") or 0))
 
 
