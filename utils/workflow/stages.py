@@ -126,7 +126,7 @@ _ALL = (
         "tiles/",
         "dataset/all/",
         upstream=("tile",),
-        slice=("dataset", "evaluate.changed_threshold"),
+        slice=("dataset", "evaluate.changed_threshold", "split.block_tiles"),
         splittable=True,
         published=("tiling",),
     ),

@@ -1,0 +1,343 @@
+"""Training, validation and test sets by place, and the search for leaks between them.
+
+Neighbouring tiles share fire, weather and scaler: a random split of tiles reports memory, not skill (Kattenborn et al.
+2022). So whole blocks of tiles, or halves of a small patch, go into one set, with an empty strip between sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.science.grid import Grid, Window, parse_tile_id
+
+SETS = ("train", "val", "test")
+MIN_BLOCKS = 12  # below this, three sets of blocks with strips between them leave almost nothing
+CHANGED_SHARE = 0.05  # border between the two strata
+_EDGE_M = 1e-3  # touching footprints of one grid differ by rounding only
+_MAX_LEAKS = 50  # of one kind; one is enough to stop, the rest is noise
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A sample with its place.
+
+    frame    coordinate frame in which boxes can be compared: the EPSG code, or the site where there is none
+    box      west, south, east, north of the footprint, m
+    changed  share of changed pixels, None = unknown
+    digests  hashes of its images (empty = not computed)
+    events   names of what it shows, such as the fire or the date t1
+    """
+
+    id: str
+    site: str
+    pair: str
+    tile: str
+    date: str
+    frame: str
+    box: Box
+    changed: float | None = None
+    digests: tuple[str, ...] = ()
+    events: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Scene, tile, date: compared as a whole, so that tile 1 is never taken for 13 or 139."""
+        return self.site, self.tile, self.date
+
+
+@dataclass(frozen=True)
+class Split:
+    """Sample ids of each set, sorted; dropped ones with the reason; what was done in words."""
+
+    method: str
+    sets: Mapping[str, tuple[str, ...]]
+    dropped: tuple[tuple[str, str], ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One way in which a set knows another."""
+
+    kind: Literal["same_tile", "near", "pixels", "overlap", "fit", "event"]
+    sets: tuple[str, str]
+    items: tuple[str, ...]
+    text: str
+
+
+def block_id(tile: str, block_tiles: int) -> str:
+    """Block that a tile belongs to: b003_004."""
+    row, col = parse_tile_id(tile)
+    return f"b{row // block_tiles:03d}_{col // block_tiles:03d}"
+
+
+def footprint_m(grid: Grid, window: Window) -> Box:
+    """West, south, east, north of a window in metres.
+
+    Geographic grids are scaled with the radii of curvature of WGS84 at the middle of the grid (error below 1e-3 of a
+    distance over 20 km); differences between boxes are then metres, the values themselves mean nothing.
+    """
+    west, south, east, north = grid.window(window).bounds
+    if not grid.is_geographic:
+        return west, south, east, north
+    latitude = math.radians((grid.bounds[1] + grid.bounds[3]) / 2)
+    e2, sin2 = 6.69437999014e-3, math.sin(latitude) ** 2
+    normal = 6378137.0 / math.sqrt(1 - e2 * sin2)
+    meridian = normal * (1 - e2) / (1 - e2 * sin2)
+    x, y = math.radians(1) * normal * math.cos(latitude), math.radians(1) * meridian
+    return west * x, south * y, east * x, north * y
+
+
+def distance_m(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, m) distances between boxes (n, 4) and (m, 4); 0 where they touch or overlap."""
+    a, b = first[:, None, :], second[None, :, :]
+    dx = np.maximum(np.maximum(a[..., 0] - b[..., 2], b[..., 0] - a[..., 2]), 0.0)
+    dy = np.maximum(np.maximum(a[..., 1] - b[..., 3], b[..., 1] - a[..., 3]), 0.0)
+    return np.asarray(np.hypot(dx, dy))
+
+
+def split_samples(
+    samples: Sequence[Placed],
+    method: Literal["blocks", "halves"],
+    shares: Sequence[float],
+    seed: int,
+    buffer_m: float,
+    block_tiles: int,
+    holdout_dates: Sequence[str] = (),
+) -> Split:
+    """Deal samples into train, val and test so that no place is in two sets and places of two sets are buffer_m apart.
+
+    blocks   of block_tiles x block_tiles tiles, ranked by a seeded hash, dealt by shares within two strata (more and
+             less than 5 % changed pixels); with fewer than 12 blocks, halves instead
+    halves   of each site along its longer side: first half train, other half test, its first rows val
+    holdout  date ids of t1 that only test may see; test then holds no other
+    raises   ValueError when shares do not add up to 1, or train or test would be empty
+    """
+    if len(shares) != len(SETS) or abs(sum(shares) - 1) > 1e-6 or min(shares) < 0:
+        raise ValueError(f"shares {tuple(shares)} are not three parts of 1")
+    places: dict[tuple[str, str], Placed] = {(s.site, s.tile): s for s in samples}
+    blocks = {(site, block_id(tile, block_tiles)) for site, tile in places}
+    note = f"{len(blocks)} blocks of {block_tiles} x {block_tiles} tiles"
+    if method == "blocks" and len(blocks) >= MIN_BLOCKS:
+        home = _deal_blocks(samples, shares, seed, block_tiles)
+        chosen = {place: home[place[0], block_id(place[1], block_tiles)] for place in places}
+        reasons: dict[tuple[str, str], str] = {}
+    else:
+        why = "" if method == "halves" else f"only {note}, fewer than {MIN_BLOCKS}: "
+        method, note = "halves", f"{why}halves with a guard strip of {buffer_m:g} m"
+        chosen, reasons = _deal_halves(places, shares, buffer_m)
+    for place in _too_near(chosen, places, buffer_m):
+        reasons[place] = f"{chosen.pop(place)} tile closer than {buffer_m:g} m to another set"
+    return _collect(samples, chosen, reasons, method, note, frozenset(holdout_dates))
+
+
+def _rank(seed: int, site: str, block: str) -> str:
+    return hashlib.sha256(f"{seed}:{site}:{block}".encode()).hexdigest()
+
+
+def _deal_blocks(
+    samples: Sequence[Placed], shares: Sequence[float], seed: int, block_tiles: int
+) -> dict[tuple[str, str], str]:
+    """(site, block) -> set. Each next block goes to the set that is furthest below its share."""
+    changed: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for sample in samples:
+        block = (sample.site, block_id(sample.tile, block_tiles))
+        changed[block] += [] if sample.changed is None else [sample.changed]
+    means = {block: float(np.mean(values)) if values else 0.0 for block, values in changed.items()}
+    order = sorted(means, key=lambda block: (means[block] < CHANGED_SHARE, _rank(seed, *block)))
+    counts, home = dict.fromkeys(SETS, 0), {}
+    for number, block in enumerate(order, start=1):
+        name = max(SETS, key=lambda s: shares[SETS.index(s)] * number - counts[s])
+        counts[name] += 1
+        home[block] = name
+    for name, share in zip(SETS, shares, strict=True):
+        if share > 0 and counts[name] == 0:  # too few blocks for a small share: it still gets one
+            block = next(block for block in reversed(order) if home[block] == "train")
+            home[block] = name
+    return home
+
+
+def _deal_halves(
+    places: Mapping[tuple[str, str], Placed], shares: Sequence[float], buffer_m: float
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
+    """Place -> set, and reasons for the places of the guard strips; every site by itself."""
+    chosen, reasons = {}, {}
+    for site in sorted({site for site, _ in places}):
+        mine = [place for place in sorted(places) if place[0] == site]
+        boxes = np.array([places[place].box for place in mine])
+        west, south, east, north = boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()
+        by_columns = east - west >= north - south - _EDGE_M
+        along = np.stack([boxes[:, 0] - west, boxes[:, 2] - west], axis=1)  # low and high edge, from the left
+        across = np.stack([north - boxes[:, 3], north - boxes[:, 1]], axis=1)  # and from the top
+        if not by_columns:
+            along, across = across, along
+        train = along[:, 1] <= along[:, 1].max() / 2 + _EDGE_M
+        border = along[train, 1].max() if train.any() else 0.0
+        rest = along[:, 0] >= border + buffer_m - _EDGE_M
+        val = rest & _first_rows(across, rest, shares)
+        test_from = across[val, 1].max() + buffer_m if val.any() else -math.inf
+        test = rest & ~val & (across[:, 0] >= test_from - _EDGE_M)
+        for index, place in enumerate(mine):
+            name = "train" if train[index] else "val" if val[index] else "test" if test[index] else None
+            if name:
+                chosen[place] = name
+            else:
+                reasons[place] = "guard strip between the sets"
+    return chosen, reasons
+
+
+def _first_rows(across: NDArray[np.float64], rest: NDArray[np.bool_], shares: Sequence[float]) -> NDArray[np.bool_]:
+    """The rows of the second half that become validation: its share, at least one row of at least four."""
+    nothing = np.zeros(len(across), dtype=bool)
+    rows = np.unique(np.round(across[rest, 1], 3))
+    if shares[1] <= 0 or len(rows) < 4:
+        return nothing
+    wanted = rows[-1] * shares[1] / (shares[1] + shares[2])
+    return np.asarray(across[:, 1] <= max(wanted, rows[0]) + _EDGE_M)
+
+
+def _too_near(
+    chosen: Mapping[tuple[str, str], str], places: Mapping[tuple[str, str], Placed], buffer_m: float
+) -> list[tuple[str, str]]:
+    """Places to drop so that sets are apart: train gives way to val and test, val to test, since train is largest."""
+    dropped: set[tuple[str, str]] = set()
+    for weaker, stronger in (("train", ("val", "test")), ("val", ("test",))):
+        for frame in {places[place].frame for place in chosen}:
+            here = [p for p in sorted(chosen) if places[p].frame == frame and p not in dropped]
+            give = [p for p in here if chosen[p] == weaker]
+            keep = [p for p in here if chosen[p] in stronger]
+            if give and keep:
+                fixed = np.array([places[p].box for p in keep])
+                for place in give:
+                    gap = distance_m(np.array([places[place].box]), fixed).min()
+                    if gap < buffer_m - _EDGE_M or (buffer_m == 0 and _overlaps(np.array([places[place].box]), fixed).any()):
+                        dropped.add(place)
+    return sorted(dropped)
+
+
+def _collect(
+    samples: Sequence[Placed],
+    chosen: Mapping[tuple[str, str], str],
+    reasons: Mapping[tuple[str, str], str],
+    method: str,
+    note: str,
+    holdout: frozenset[str],
+) -> Split:
+    sets: dict[str, list[str]] = {name: [] for name in SETS}
+    dropped: list[tuple[str, str]] = []
+    for sample in samples:
+        place = (sample.site, sample.tile)
+        name = chosen.get(place)
+        if name is None:
+            dropped.append((sample.id, reasons[place]))
+        elif holdout and (sample.date in holdout) != (name == "test"):
+            seen = "t1 is held out for test" if name != "test" else "t1 is not held out: training sees that date"
+            dropped.append((sample.id, seen))
+        else:
+            sets[name].append(sample.id)
+    empty = [name for name in ("train", "test") if not sets[name]]
+    if empty:
+        raise ValueError(f"{' and '.join(empty)} would be empty ({note}; {len(samples)} samples, {len(dropped)} dropped)")
+    if not sets["val"]:
+        note += "; no room for validation"
+    return Split(method, {name: tuple(sorted(ids)) for name, ids in sets.items()}, tuple(sorted(dropped)), note)
+
+
+def _overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n, m) True where boxes share an area."""
+    a, b = first[:, None, :], second[None, :, :]
+    wide = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0]) > _EDGE_M
+    high = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1]) > _EDGE_M
+    return np.asarray(wide & high)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known beside the samples: who was fitted on what, and what test is about.
+
+    fits         name of a scaler or threshold -> digest of the sample list it was fitted on ("" = unknown)
+    train_digest digest of the train list
+    test_events  events that training must not have seen
+    """
+
+    fits: Mapping[str, str] = field(default_factory=dict)
+    train_digest: str = ""
+    test_events: frozenset[str] = frozenset()
+
+
+def find_leaks(sets: Mapping[str, Sequence[Placed]], buffer_m: float, evidence: Evidence | None = None) -> list[Leak]:
+    """Six tests: same tile in two sets; overlapping windows; footprints nearer than buffer_m; equal pixels; a scaler
+    or threshold fitted on anything but train; a test event in train. An empty list means none was found."""
+    known = evidence or Evidence()
+    leaks: list[Leak] = []
+    names = [name for name in SETS if sets.get(name)]
+    for place, first in enumerate(names):
+        for second in names[place + 1 :]:
+            leaks += _same_tile(first, sets[first], second, sets[second])
+            leaks += _spatial(first, sets[first], second, sets[second], buffer_m)
+            leaks += _same_pixels(first, sets[first], second, sets[second])
+    for name, digest in sorted(known.fits.items()):
+        if digest != known.train_digest:
+            leaks.append(Leak("fit", ("train", "test"), (name,), f"{name} was not fitted on this train set"))
+    for sample in sets.get("train", ()):
+        for event in sorted(sample.events & known.test_events):
+            leaks.append(Leak("event", ("train", "test"), (sample.id,), f"train sample {sample.id} shows test event {event}"))
+    return _few_of_each(leaks)
+
+
+def _few_of_each(leaks: Iterable[Leak]) -> list[Leak]:
+    counts: dict[str, int] = defaultdict(int)
+    out = []
+    for leak in leaks:
+        counts[leak.kind] += 1
+        if counts[leak.kind] <= _MAX_LEAKS:
+            out.append(leak)
+    return out
+
+
+def _same_tile(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed]) -> list[Leak]:
+    keys = {sample.key: sample.id for sample in a}
+    return [
+        Leak("same_tile", (first, second), (keys[s.key], s.id), f"tile {'/'.join(s.key)} is in {first} and {second}")
+        for s in b
+        if s.key in keys
+    ]
+
+
+def _spatial(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed], buffer_m: float) -> list[Leak]:
+    leaks = []
+    for frame in sorted({s.frame for s in a} & {s.frame for s in b}):
+        ours, theirs = ({s.box: s for s in group if s.frame == frame} for group in (a, b))
+        boxes = np.array(list(theirs))
+        others = list(theirs.values())
+        for box, sample in ours.items():
+            row = np.array([box])
+            overlap, gap = _overlaps(row, boxes)[0], distance_m(row, boxes)[0]
+            for index in np.flatnonzero(overlap | (gap < buffer_m - _EDGE_M)):
+                other, both = others[index], (first, second)
+                if overlap[index]:
+                    text = f"{sample.id} in {first} and {other.id} in {second} overlap"
+                    leaks.append(Leak("overlap", both, (sample.id, other.id), text))
+                else:
+                    text = f"{sample.id} in {first} is {gap[index]:.0f} m from {other.id} in {second}; the buffer is {buffer_m:g} m"
+                    leaks.append(Leak("near", both, (sample.id, other.id), text))
+    return leaks
+
+
+def _same_pixels(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed]) -> list[Leak]:
+    seen = {digest: sample.id for sample in a for digest in sample.digests}
+    return [
+        Leak("pixels", (first, second), (seen[digest], s.id), f"{seen[digest]} in {first} and {s.id} in {second} hold the same pixels")
+        for s in b
+        for digest in dict.fromkeys(s.digests)
+        if digest in seen
+    ]
