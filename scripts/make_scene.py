@@ -52,7 +52,9 @@ def _ground(ctx: Context, item: Any, products: "SceneProducts", folder: Path) ->
     from utils.io.synth_products import write_png
     from utils.workflow.files import atomic_json
 
-    for path in products.write_ground(folder, ctx.tags("", ("synthetic",), SYNTHETIC="yes")):
+    # no code version and no key in these tags: one seed gives one set of bytes
+    tags = {"STAGE": "make_scene", "SOURCE_PRODUCTS": "synthetic", "SEED": str(ctx.conf.scene.seed), "SYNTHETIC": "yes"}
+    for path in products.write_ground(folder, tags):
         item.output(path)
     # 5 m inside the pixel edges: the bounding box, snapped outwards to 20 m, is then exactly the intended grid
     lon, lat = products.ring(-5.0, per_side=16)
