@@ -31,6 +31,13 @@ class View:
     ramp: tuple[str, str, str] | None = None  # ramp name, low, high
     is_class: bool = False
 
+    @property
+    def short(self) -> str:
+        """The name without the run, which the group tells."""
+        if self.group.startswith("Maps"):
+            return self.name.split(" simulated by ")[0].removesuffix(" of the truth")
+        return self.name.split(": ", 1)[1] if self.group.startswith("Run ") and ": " in self.name else self.name
+
 
 class PairViews:
     """Reads the rasters of a pair on its grid and turns them into views."""
@@ -86,7 +93,15 @@ class PairViews:
         views = self._optical("t0", "S2 t0", "Inputs", self.before, f"Sentinel-2 of {pair.t0}.")
         for key, image, day in (("s1_t0", self.radar0, pair.t0), ("s1_t1", self.radar1, pair.t1)):
             words = f"Sentinel-1 for {day}: VV red (-25 to 0 dB), VH green (-32.5 to 0 dB), VV-VH blue (0 to 15 dB)."
-            views.append(View(key, key.replace("_", " ").upper().replace("T", "t"), "Inputs", pictures.radar(image[vv], image[vh]), words))
+            views.append(
+                View(
+                    key,
+                    key.replace("_", " ").upper().replace("T", "t"),
+                    "Inputs",
+                    pictures.radar(image[vv], image[vh]),
+                    words,
+                )
+            )
         change = pictures.radar_change(self.radar0[vh], self.radar1[vh], median)
         words = f"VH of t1 minus t0, scene median of {median:+.2f} dB taken out."
         views.append(View("s1_change", "S1 change", "Inputs", change, words, ramp=("change", "-6 dB", "+6 dB")))
@@ -112,12 +127,16 @@ class PairViews:
         words = f"Error of copying t0 against {self.truth_words}, for comparison."
         if run == self.ctx.conf.train.runs[0].name:
             copied = pictures.error(self.before, self.truth)
-            views.append(View("err:copy_t0", "copy_t0: error", "Truth", copied, words, ramp=("error", "0", "0.1 reflectance")))
+            views.append(
+                View("err:copy_t0", "copy_t0: error", "Truth", copied, words, ramp=("error", "0", "0.1 reflectance"))
+            )
             path = self.ctx.layout.mosaic(run, self.pair_id) / "composite.tif"
             if path.is_file():
                 joined = mosaics.read_reflectance(path, self.bands, self.pair.grid)
                 words = "Observed t1 where clear, simulated under cloud and shadow, faded over 5 pixels."
-                views.append(View(f"mix:{run}", f"{run}: composite", group, pictures.true_colour(self._named(joined)), words))
+                views.append(
+                    View(f"mix:{run}", f"{run}: composite", group, pictures.true_colour(self._named(joined)), words)
+                )
         return views
 
     def maps(self, run: str, words: str) -> list[View]:
@@ -135,12 +154,34 @@ class PairViews:
                 continue
             change = raster.read(folder / f"{index.lower()}.tif")[0]
             shown = pictures.ramp(change, *pictures.DIFFERENCE_RANGE, "change")
-            views.append(View(f"{index}:{run}", f"{table} {words}", group, shown, f"{table} before minus after, {words}.", ramp=("change", "-0.6", "+0.6")))
-            for label, rgb, keys in (("severity", colours, names), ("burned", pictures.BURNED_RGB, ("not burned", "burned"))):
+            views.append(
+                View(
+                    f"{index}:{run}",
+                    f"{table} {words}",
+                    group,
+                    shown,
+                    f"{table} before minus after, {words}.",
+                    ramp=("change", "-0.6", "+0.6"),
+                )
+            )
+            for label, rgb, keys in (
+                ("severity", colours, names),
+                ("burned", pictures.BURNED_RGB, ("not burned", "burned")),
+            ):
                 codes = raster.read(folder / f"{label}.tif", [index])[0]
                 legend = tuple(zip(rgb, (key.replace("_", " ") for key in keys), strict=False))
                 caption = f"{label.capitalize()} from {table}, {words}; grey is no data."
-                views.append(View(f"{label}_{index}:{run}", f"{label} {table} {words}", group, pictures.classes(codes, rgb), caption, legend, is_class=True))
+                views.append(
+                    View(
+                        f"{label}_{index}:{run}",
+                        f"{label} {table} {words}",
+                        group,
+                        pictures.classes(codes, rgb),
+                        caption,
+                        legend,
+                        is_class=True,
+                    )
+                )
         return views
 
     def all(self) -> list[View]:

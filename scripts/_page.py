@@ -69,7 +69,8 @@ def _verdict(ctx: Context, table: dict[str, Any]) -> list[str]:
             said.append(f"Over all pixels {best['psnr_all']} is best ({values[0]:.2f} dB; copy_t0 {values[1]:.2f} dB).")
     for question, label in (("f1_dnbr", "dNBR"), ("f1_dndvi", "dNDVI")):
         if question in best:
-            said.append(f"The burned area of {label} is mapped best by {best[question]}.")
+            score = score_table.burned_figure(table, best[question], truth, label.removeprefix("d"), "f1")
+            said.append(f"The burned area of {label} is mapped best by {best[question]} (F1 {score:.2f}).")
             break
     lead = f"Measured on test samples that no training saw, against {words}. " + " ".join(said)
     start = "Data, images and maps on this page are generated, not observed. " if ctx.conf.report.synthetic else ""
@@ -82,7 +83,7 @@ def _layer(ctx: Context, view: View) -> html.Layer:
     data = pictures.png_bytes(small) if view.is_class else pictures.jpeg_bytes(small)
     ramp = (pictures.RAMPS[view.ramp[0]], view.ramp[1], view.ramp[2]) if view.ramp else None
     mime = "image/png" if view.is_class else "image/jpeg"
-    return html.Layer(view.name, view.group, data, mime, view.caption, view.legend, ramp)
+    return html.Layer(view.name, view.group, data, mime, view.caption, view.legend, ramp, view.short)
 
 
 def _maps(ctx: Context) -> list[str]:
@@ -90,7 +91,11 @@ def _maps(ctx: Context) -> list[str]:
     total = ctx.manifest("mosaic")["metrics"]["pairs_in_dataset"]
     body = [html.paragraph("Choose a layer; choose a second one to swipe over it.", "soft")]
     if len(made) < total:
-        body.append(html.paragraph(f"{len(made)} of {total} pairs are shown (report.max_pairs); the scores cover all pairs.", "soft"))
+        body.append(
+            html.paragraph(
+                f"{len(made)} of {total} pairs are shown (report.max_pairs); the scores cover all pairs.", "soft"
+            )
+        )
     for number, pair_id in enumerate(made):
         views = PairViews(ctx, pair_id)
         shown = views.all()
@@ -129,12 +134,17 @@ def _scores(ctx: Context, table: dict[str, Any]) -> list[str]:
         )
     ]
     for truth in reversed(score_table.truths(table)):
-        words = "the hidden clear t1, pixels under cloud too" if truth == "hidden" else "clear pixels of the observed t1"
+        words = (
+            "the hidden clear t1, pixels under cloud too" if truth == "hidden" else "clear pixels of the observed t1"
+        )
         head, rows = score_table.image_rows(table, truth)
         body += [f"<h3>Image, against {words}{mark}</h3>", html.table(head, rows, best=_best_cells(rows, head))]
         if score_table.indices(table):
             head, rows = score_table.burned_rows(table, truth)
-            body += [f"<h3>Burned area, against the map of {words}{mark}</h3>", html.table(head, rows, best=_best_cells(rows, head))]
+            body += [
+                f"<h3>Burned area, against the map of {words}{mark}</h3>",
+                html.table(head, rows, best=_best_cells(rows, head)),
+            ]
     left = [f"{name}: {row['skipped']}" for name, row in table["methods"].items() if "skipped" in row]
     if left:
         body.append(html.paragraph("Not judged: " + "; ".join(left), "soft"))
@@ -143,10 +153,21 @@ def _scores(ctx: Context, table: dict[str, Any]) -> list[str]:
         if summary["count"]:
             label = "all pixels" if key == "all" else "clear at both dates"
             figures = [f"{float(summary[name]):.4f}" for name in ("mean_mae", "pooled_mae")]
-            rows.append([label, " ".join(summary["bands"]), f"{summary['count']:.0f}", *figures, f"{float(summary['psnr_mean_mse']):.2f}", f"{summary['mean_sam_deg']:.2f}"])
+            rows.append(
+                [
+                    label,
+                    " ".join(summary["bands"]),
+                    f"{summary['count']:.0f}",
+                    *figures,
+                    f"{float(summary['psnr_mean_mse']):.2f}",
+                    f"{summary['mean_sam_deg']:.2f}",
+                ]
+            )
     if rows:
         body.append(f"<h3>Copying t0 over whole images{mark}</h3>")
-        body.append(html.table(["pixels", "bands", "pairs", "mean MAE", "pooled MAE", "PSNR of mean MSE", "mean SAM deg"], rows))
+        body.append(
+            html.table(["pixels", "bands", "pairs", "mean MAE", "pooled MAE", "PSNR of mean MSE", "mean SAM deg"], rows)
+        )
     return [html.section("Scores", *body)]
 
 
@@ -160,9 +181,14 @@ def _areas(ctx: Context) -> list[str]:
             continue
         names = severity.SEVERITY_NAMES if index == "dndvi" else severity.DNBR_NAMES
         classes = next(iter(found.values()))["class_ha"]
-        words = [f"{name.replace('_', ' ')} ha" for name in names] if len(names) == len(classes) else [f"class {i} ha" for i in range(len(classes))]
+        words = (
+            [f"{name.replace('_', ' ')} ha" for name in names]
+            if len(names) == len(classes)
+            else [f"class {i} ha" for i in range(len(classes))]
+        )
         rows = [
-            [name, f"{data['burned_ha']:.1f}", *(f"{value:.1f}" for value in data["class_ha"])] for name, data in found.items()
+            [name, f"{data['burned_ha']:.1f}", *(f"{value:.1f}" for value in data["class_ha"])]
+            for name, data in found.items()
         ]
         body += [f"<h3>From {title}{mark}</h3>", html.table(["map", "burned ha", *words], rows)]
     return [html.section("Burned area and severity in hectares", *body)] if body else []
@@ -175,14 +201,23 @@ def _split(ctx: Context) -> list[str]:
     dropped = Counter(str(entry["reason"]) for entry in split.get("dropped", ()))
     text = f"Method {split['method']}, seed {split['seed']}, guard {split['buffer_m']:g} m. {split.get('note') or ''}"
     lost = "; ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())) or "none"
-    body = [html.paragraph(text), html.table(["set", "samples", "pairs"], rows), html.paragraph(f"Dropped: {lost}.", "soft")]
+    body = [
+        html.paragraph(text),
+        html.table(["set", "samples", "pairs"], rows),
+        html.paragraph(f"Dropped: {lost}.", "soft"),
+    ]
     return [html.section("Split", *body)]
 
 
 def _provenance(ctx: Context) -> list[str]:
     """Products, stages with keys and digests, code, configuration. No times: equal input gives an equal page."""
     dates = acquisitions.load(ctx.layout.pairs_json)
-    products = [[d.id, sensor, name] for d in dates.values() for sensor, names in (("Sentinel-1", d.s1), ("Sentinel-2", d.s2)) for name in names]
+    products = [
+        [d.id, sensor, name]
+        for d in dates.values()
+        for sensor, names in (("Sentinel-1", d.s1), ("Sentinel-2", d.s2))
+        for name in names
+    ]
     stages, inputs, versions = [], [], {}
     for name in chain("report", ctx.conf)[:-1]:
         manifest = freshness.read_manifest(ctx.layout, name)
@@ -190,17 +225,37 @@ def _provenance(ctx: Context) -> list[str]:
             continue
         versions = manifest["versions"]
         warned = "; ".join(manifest["warnings"])
-        stages.append([name, manifest["key"][:12], manifest["outputs_digest"][:12], str(len(manifest["outputs"])), manifest["code"], warned])
+        stages.append(
+            [
+                name,
+                manifest["key"][:12],
+                manifest["outputs_digest"][:12],
+                str(len(manifest["outputs"])),
+                manifest["code"],
+                warned,
+            ]
+        )
         inputs += [[name, _short(ctx, path), _digest(value)] for path, value in manifest["external"].items()]
         if name == "download":
-            inputs += [[name, path, _digest(value)] for path, value in manifest["outputs"].items() if path.startswith("raw/")]
+            inputs += [
+                [name, path, _digest(value)] for path, value in manifest["outputs"].items() if path.startswith("raw/")
+            ]
     # the work directory is left out: the same chain elsewhere gives the same page
     settings = json.dumps(ctx.conf.model_dump(mode="json", exclude={"work"}), indent=1, sort_keys=True)
     used = ", ".join(f"{name} {version}" for name, version in versions.items())
     body = [
-        html.paragraph("Contains modified Copernicus Sentinel data." if not ctx.conf.report.synthetic else "All inputs were generated; none is Copernicus data."),
-        html.details(f"Products ({len(products)})", html.table(["date", "sensor", "product"], products[:400], words=True)),
-        html.details(f"Input files with SHA-256 ({len(inputs)})", html.table(["stage", "file", "SHA-256"], inputs[:400], words=True)),
+        html.paragraph(
+            "Contains modified Copernicus Sentinel data."
+            if not ctx.conf.report.synthetic
+            else "All inputs were generated; none is Copernicus data."
+        ),
+        html.details(
+            f"Products ({len(products)})", html.table(["date", "sensor", "product"], products[:400], words=True)
+        ),
+        html.details(
+            f"Input files with SHA-256 ({len(inputs)})",
+            html.table(["stage", "file", "SHA-256"], inputs[:400], words=True),
+        ),
         "<h3>Stages</h3>",
         html.table(["stage", "key", "digest of outputs", "files", "code", "warnings"], stages, words=True),
         html.paragraph(f"Software: {used}.", "soft"),

@@ -12,7 +12,11 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Layer:
-    """One picture of a viewer. legend = colours with their words; ramp = the same as a gradient with end values."""
+    """One picture of a viewer.
+
+    short   words of its button, understood inside its group; name stands alone
+    legend  colours with their words; ramp = the same as a gradient with end values
+    """
 
     name: str
     group: str
@@ -21,6 +25,7 @@ class Layer:
     caption: str
     legend: tuple[tuple[Colour, str], ...] = ()
     ramp: tuple[tuple[Colour, ...], str, str] | None = None
+    short: str = ""
 
 
 CSS = """
@@ -127,7 +132,7 @@ def viewer(name: str, layers: Sequence[Layer], size: tuple[int, int], note: str 
     groups = []
     for group in dict.fromkeys(layer.group for layer in layers):
         picks = "".join(
-            f"<label><input type=radio name='{name}' value={i}{' checked' if i == first else ''}><span>{escape(layer.name)}</span></label>"
+            f"<label><input type=radio name='{name}' value={i}{' checked' if i == first else ''}><span>{escape(layer.short or layer.name)}</span></label>"
             for i, layer in enumerate(layers)
             if layer.group == group
         )
@@ -146,7 +151,7 @@ def viewer(name: str, layers: Sequence[Layer], size: tuple[int, int], note: str 
         f"<span class='tag l'></span><span class='tag r'></span>{corner}</div>"
     )
     captions = "".join(_caption(layer) for layer in layers)
-    return f"<div class=view>{''.join(groups)}{stack}{swipe}<div class=cap>{captions}</div></div>"
+    return f"<div class=view>{stack}{swipe}<div class=cap>{captions}</div>{''.join(groups)}</div>"
 
 
 def section(title: str, *parts: str) -> str:

@@ -113,20 +113,24 @@ def _span(table: Table, method: str, truth: str, part: str, name: str, digits: i
 def image_rows(table: Table, truth: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the image scores, as text; copy_t0 first."""
     strata = [s for s in ("all", "changed", "unchanged", "burned", "under_cloud") if _has(table, truth, s)]
-    head = ["method", "MAE", "RMSE", "SAM deg", "SSIM", *(f"PSNR {s}" for s in strata)]
-    head += ["skill changed [95 %]", "skill unchanged", *(["skill burned [95 %]"] if "burned" in strata else [])]
-    head += ["skill under cloud [95 %]"] if "under_cloud" in strata else []
+    skills = [s for s in ("changed", "burned", "under_cloud") if s in strata]
+    plain = (("mae", "MAE", 4), ("rmse", "RMSE", 4), ("sam_deg", "SAM deg", 2), ("ssim", "SSIM", 3))
+    head = ["method", *(f"skill {_words(s)} [95 %]" for s in skills), "skill unchanged"]
+    head += [*(f"PSNR {_words(s)}" for s in strata), *(title for _, title, _ in plain)]
     rows = []
     for method in table["order"]:
         if figure(table, method, truth, "all", "mae") is None:
             continue
-        row = [method]
-        row += [_text(figure(table, method, truth, "all", name), d) for name, d in (("mae", 4), ("rmse", 4), ("sam_deg", 2), ("ssim", 3))]
+        row = [method, *(_span(table, method, truth, stratum, "skill", 2) for stratum in skills)]
+        row.append(_text(figure(table, method, truth, "unchanged", "skill"), 2))
         row += [_text(figure(table, method, truth, stratum, "psnr"), 2) for stratum in strata]
-        row += [_span(table, method, truth, "changed", "skill", 2), _text(figure(table, method, truth, "unchanged", "skill"), 2)]
-        row += [_span(table, method, truth, s, "skill", 2) for s in ("burned", "under_cloud") if s in strata]
+        row += [_text(figure(table, method, truth, "all", name), digits) for name, _, digits in plain]
         rows.append(row)
     return head, rows
+
+
+def _words(stratum: str) -> str:
+    return stratum.replace("_", " ")
 
 
 def _has(table: Table, truth: str, stratum: str) -> bool:
