@@ -118,14 +118,13 @@ def read(scene: Scene, number: int, name: str) -> np.ndarray:
 
 def test_10_m_bands_equal_the_truth_within_quantisation(scene: Scene) -> None:
     truth = scene.work / "scene" / "truth"
+    inner = (slice(1, -1), slice(1, -1))  # the simulator shades the outermost pixels of the truth from one-sided slopes
     for band in ("B02", "B03", "B04", "B08"):
         clear = raster.read(truth / "S2_t0_clear.tif", [band])[0]
-        difference = np.abs(read(scene, 0, band) - clear)
-        # the simulator smooths the granule over a wider window than the truth: up to 7e-5 in a few pixels
-        assert np.mean(difference <= HALF_DN) > 0.99 and difference.max() <= HALF_DN + 7e-5
+        assert np.abs(read(scene, 0, band) - clear)[inner].max() <= HALF_DN
         # t1 has the offset of baseline 05.00 and clouds: compare where no class says cloud or shadow, 60 m away
-        ground = read(scene, 1, "cloud") == 0
-        difference = np.abs(read(scene, 1, band) - raster.read(truth / "S2_t1_clear.tif", [band])[0])[ground]
+        ground = (read(scene, 1, "cloud") == 0)[inner]
+        difference = np.abs(read(scene, 1, band) - raster.read(truth / "S2_t1_clear.tif", [band])[0])[inner][ground]
         assert ground.mean() > 0.2 and np.percentile(difference, 90) <= HALF_DN
 
 
