@@ -10,6 +10,7 @@ Example  ./s2cr tile confs/demo.yaml
 
 if not __package__:
     import _direct  # noqa: F401
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from scripts._stage import Context, Report, stage
@@ -28,13 +29,14 @@ def run(ctx: Context) -> Report:
 
     dates = acquisitions.load(ctx.layout.pairs_json)
     count = 0
+    # the three files of a tile wait for the disk together, not in turn
     for name, date in sorted(dates.items()):
-        with DateRasters(ctx.layout.preprocessed_root, date, ctx.conf.dataset.optical) as rasters:
+        with DateRasters(ctx.layout.preprocessed_root, date, ctx.conf.dataset.optical) as rasters, ThreadPoolExecutor(3) as pool:
             grid, tiles = rasters.grid, _tiles(ctx, rasters.grid)
             by_id = {f"{name}/{tile.id}": tile for tile in tiles}
             for item in ctx.todo(by_id, unit="tile"):
                 with item:
-                    _write(ctx, item, rasters, date, by_id[item.id])
+                    _write(ctx, item, rasters, date, by_id[item.id], pool)
         count += len(tiles)
         if not ctx.options.part and not ctx.partial:
             atomic_json(ctx.output(ctx.layout.tiles(name) / "grid.json"), _grid_json(ctx, grid, tiles))
@@ -52,7 +54,9 @@ def _tiles(ctx: Context, grid: "Grid") -> "list[Tile]":
         raise ConfigError(f"tiling.size_px: {error}.", "Choose a smaller tiling.size_px.") from error
 
 
-def _write(ctx: Context, item: Any, rasters: "DateRasters", date: "Acquisition", tile: "Tile") -> None:
+def _write(
+    ctx: Context, item: Any, rasters: "DateRasters", date: "Acquisition", tile: "Tile", pool: ThreadPoolExecutor
+) -> None:
     from utils.io import raster
 
     cut, grid = rasters.cut(tile.window), rasters.grid.window(tile.window)
@@ -62,9 +66,12 @@ def _write(ctx: Context, item: Any, rasters: "DateRasters", date: "Acquisition",
         ("mask", cut.mask, ("CLOUD", "SAR"), "code, bits", None),
     )
     sources = {"sentinel1": date.s1, "sentinel2": date.s2, "mask": (*date.s1, *date.s2)}
+    jobs = []
     for sensor, array, bands, units, nodata in planes:
-        path = item.output(ctx.layout.tile(date.id, sensor, tile.id))
-        raster.write(path, array, grid, band_names=bands, nodata=nodata, tags=ctx.tags(units, sources[sensor]))
+        path, tags = item.output(ctx.layout.tile(date.id, sensor, tile.id)), ctx.tags(units, sources[sensor])
+        jobs.append(pool.submit(raster.write, path, array, grid, band_names=bands, nodata=nodata, tags=tags))
+    for job in jobs:
+        job.result()
 
 
 def _grid_json(ctx: Context, grid: "Grid", tiles: "list[Tile]") -> dict[str, Any]:
