@@ -22,6 +22,9 @@ LIMITS = (
     "Unchanged pixels are selected by a small error of copying t0, so no method can be expected to beat the copy there.",
     "SSIM at range 1 hardly moves on reflectance; read it only beside copy_t0. F1 grows with the share of burned pixels; "
     "read it beside all_burned, IoU and kappa.",
+    "Test ground is apart from training ground; its dates may occur in training unless split.holdout_dates names them, "
+    "and scores at unseen dates are lower.",
+    "Burned is a threshold on an index difference: where nothing burned it counts harvest, drought and season.",
     "Severity classes come from index differences. They are not field measurements.",
     "Intervals are 95 % from a bootstrap over blocks of the ground at one date; few blocks make them wide or undefined. "
     "They do not hold the spread over training seeds.",
