@@ -49,7 +49,7 @@ def run(ctx: Context) -> Report:
 
 
 def _dated_sets(ctx: Context, rules: "Rules") -> "list[DatedSet]":
-    from utils.io import import_layouts
+    from utils.io import import_layouts, importer
     from utils.workflow.errors import ConfigError
 
     conf = ctx.conf.import_data
@@ -60,9 +60,9 @@ def _dated_sets(ctx: Context, rules: "Rules") -> "list[DatedSet]":
         return import_layouts.belgium(root, conf.site, rules, conf.min_clear, conf.relative_orbit)
     if conf.layout == "finland":
         return import_layouts.finland(root, rules, conf.direction, conf.min_clear)
-    if conf.layout == "two_dates":
-        return import_layouts.two_dates(root)
-    return import_layouts.listed(conf.items, root, conf.site, conf.cloud_band)
+    two = conf.layout == "two_dates"
+    sets = import_layouts.two_dates(root) if two else import_layouts.listed(conf.items, root, conf.site, conf.cloud_band)
+    return [d for d in sets if conf.min_clear == 0 or d.s2 is None or importer.clear_share(d.s2, rules) >= conf.min_clear]
 
 
 def _import(ctx: Context, item: Any, acquisition: "Acquisition", grid: "Grid", rules: "Rules") -> None:
