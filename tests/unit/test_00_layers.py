@@ -28,23 +28,33 @@ def modules(folder: str) -> list[Path]:
 
 
 def top(name: str) -> str:
-    return name.split(".")[0]
+    return name.split(".", maxsplit=1)[0]
 
 
 @pytest.mark.parametrize("path", modules("utils/science"), ids=lambda p: p.name)
 def test_science_knows_no_files(path: Path) -> None:
     for name in imports(path):
         own = name.startswith("utils.science")
-        assert own or top(name) in STDLIB | SCIENCE_OUTSIDE or name.startswith("__future__"), f"{path.name} imports {name}"
+        assert own or top(name) in STDLIB | SCIENCE_OUTSIDE or name.startswith("__future__"), (
+            f"{path.name} imports {name}"
+        )
         allowed = {"os"} if path.name == "threads.py" else set()  # the processor affinity, no file
-        assert top(name) not in {"io", "pathlib", "os", "socket", "subprocess", "shutil"} - allowed, f"{path.name} imports {name}"
-    assert not [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in {"open", "print"}]
+        assert top(name) not in {"io", "pathlib", "os", "socket", "subprocess", "shutil"} - allowed, (
+            f"{path.name} imports {name}"
+        )
+    assert not [
+        n
+        for n in ast.walk(ast.parse(path.read_text()))
+        if isinstance(n, ast.Call) and getattr(n.func, "id", "") in {"open", "print"}
+    ]
 
 
 @pytest.mark.parametrize("path", modules("utils/workflow"), ids=lambda p: p.name)
 def test_workflow_is_light(path: Path) -> None:
     for name in imports(path):
-        assert name.startswith("utils.workflow") or top(name) in STDLIB | {"yaml", "pydantic"}, f"{path.name} imports {name}"
+        assert name.startswith("utils.workflow") or top(name) in STDLIB | {"yaml", "pydantic"}, (
+            f"{path.name} imports {name}"
+        )
 
 
 @pytest.mark.parametrize("path", modules("utils/io"), ids=lambda p: p.name)
@@ -71,7 +81,17 @@ def test_scripts_do_not_import_one_another_and_start_light(path: Path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             for name in names:
-                assert top(name) not in {"numpy", "tensorflow", "keras", "osgeo", "scipy", "sklearn", "models", "matplotlib", "shapely"}, name
+                assert top(name) not in {
+                    "numpy",
+                    "tensorflow",
+                    "keras",
+                    "osgeo",
+                    "scipy",
+                    "sklearn",
+                    "models",
+                    "matplotlib",
+                    "shapely",
+                }, name
                 assert not name.startswith(("utils.io", "utils.science")), f"{path.name} imports {name} when it loads"
 
 

@@ -46,15 +46,22 @@ def test_valid_windows_partition_the_grid(rows: int, cols: int, size: int, overl
     count = np.zeros((rows, cols), dtype=int)
     for tile in make_tiles(rows, cols, size, overlap):
         w, v = tile.window, tile.valid
-        assert 0 <= w.row and w.row + size <= rows and 0 <= w.col and w.col + size <= cols
-        assert w.row <= v.row and v.row + v.rows <= w.row + w.rows and w.col <= v.col and v.col + v.cols <= w.col + w.cols
+        assert w.row >= 0 and w.row + size <= rows and w.col >= 0 and w.col + size <= cols
+        assert (
+            w.row <= v.row and v.row + v.rows <= w.row + w.rows and w.col <= v.col and v.col + v.cols <= w.col + w.cols
+        )
         count[v.slices] += 1
     assert np.all(count == 1)
 
 
 def test_last_tiles_are_shifted_inwards() -> None:
     tiles = make_tiles(100, 100, 64, 0)
-    assert [tile.window.to_list() for tile in tiles] == [[0, 0, 64, 64], [0, 36, 64, 64], [36, 0, 64, 64], [36, 36, 64, 64]]
+    assert [tile.window.to_list() for tile in tiles] == [
+        [0, 0, 64, 64],
+        [0, 36, 64, 64],
+        [36, 0, 64, 64],
+        [36, 36, 64, 64],
+    ]
 
 
 def test_tile_ids() -> None:

@@ -26,7 +26,9 @@ def toy(ctx: Context) -> Report:
                 raise BROKEN[item.id]
             if item.id == "i5":
                 item.skip("too small")
-            atomic_text(item.output(ctx.layout.work / "scene" / f"{item.id}.txt"), f"{item.id} seed {ctx.conf.scene.seed}\n")
+            atomic_text(
+                item.output(ctx.layout.work / "scene" / f"{item.id}.txt"), f"{item.id} seed {ctx.conf.scene.seed}\n"
+            )
             item.data["length"] = len(item.id)
     if not ctx.partial:
         atomic_text(ctx.output(ctx.layout.work / "scene" / "index.txt"), "all\n")
@@ -146,4 +148,11 @@ def test_leftovers_of_a_killed_run_are_removed(run: Callable[..., Any], tmp_path
     (tmp_path / "w/scene").mkdir(parents=True)
     (tmp_path / "w/scene/i0.s2cr-tmp.1.abcd.txt").write_text("half")
     run()
-    assert sorted(p.name for p in (tmp_path / "w/scene").iterdir()) == ["i0.txt", "i1.txt", "i2.txt", "i3.txt", "i4.txt", "index.txt"]
+    assert sorted(p.name for p in (tmp_path / "w/scene").iterdir()) == [
+        "i0.txt",
+        "i1.txt",
+        "i2.txt",
+        "i3.txt",
+        "i4.txt",
+        "index.txt",
+    ]

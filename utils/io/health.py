@@ -111,8 +111,9 @@ def environment_checks() -> list[Check]:
 
 
 def _buzzard() -> str:
-    importlib.import_module("utils.io.buzzard_compat")
-    importlib.import_module("buzzard")
+    from utils.io import buzzard_compat
+
+    buzzard_compat.load()
     return _version("buzzard")
 
 
