@@ -32,7 +32,7 @@ demo: env ## a generated scene with fire and clouds through every stage: minutes
 
 test: env ## set up, then unit, golden and pipeline tests (ARGS= goes to pytest)
 	@$(s2cr) doctor --env >/dev/null
-	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow" $(ARGS)
+	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow" $(ARGS)
 
 doctor: env ## what this machine has and lacks, with remedies
 	@$(s2cr) doctor
