@@ -22,7 +22,15 @@ import utils
 from scripts._context import Context, Options, Report
 from scripts._options import CONF, shared
 from utils.workflow import config, freshness
-from utils.workflow.errors import BrokenEnvironmentError, Error, InputError, Interrupted, RefusedError, from_os_error
+from utils.workflow.errors import (
+    BrokenEnvironmentError,
+    Error,
+    InputError,
+    Interrupted,
+    RefusedError,
+    UsageError,
+    from_os_error,
+)
 from utils.workflow.files import remove_leftovers
 from utils.workflow.lock import Lock, job_id
 from utils.workflow.schema import Conf
@@ -170,10 +178,13 @@ def _run(
     if not facts.enabled(conf):
         log.info("%s: not part of this configuration (source: %s)", facts.name, conf.source)
         return
+    if options.part and not facts.splittable:
+        raise UsageError(f"{facts.name} cannot be divided into parts.", "Leave --part out.")
     state = freshness.state(conf, layout, facts.name)
     if state.key is None:
-        raise InputError(state.reason, f"Run first: make {facts.name} CONF={conf_path}")
+        raise InputError(state.reason, state.remedy.replace("CONF=...", f"CONF={conf_path}"))
     if state.fresh and not (options.force or options.part or look):
+        _check_upstream(facts, conf, conf_path)
         log.info("%s: up to date", facts.name)
         click.echo(layout.manifest(facts.name))
         return

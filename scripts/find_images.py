@@ -52,12 +52,15 @@ def run(ctx: Context) -> Report:
     lines = [json.dumps(r.to_json(), sort_keys=True) for r in result.rejections]
     lines += [json.dumps({"kind": "file", "id": name, "code": "R_UNREADABLE", "text": why}, sort_keys=True)
               for name, why in sorted(catalogue.unreadable.items())]  # fmt: skip
+    if catalogue.unreadable:
+        first = min(catalogue.unreadable)
+        ctx.warn(f"{len(catalogue.unreadable)} file(s) of the archive left out; {catalogue.unreadable[first]}")
     if ctx.extra["explain"]:
         _explain(result, catalogue)
     if not ctx.options.dry_run:
         atomic_bytes(ctx.output(ctx.layout.search / "rejected.jsonl"), ("\n".join(lines) + "\n").encode())
     if not result.pairs:
-        said, remedy = pairing.nearest_miss(result)
+        said, remedy = pairing.nearest_miss(result, settings)
         raise NothingFoundError(f"No pair among {len(catalogue.products)} products: {said}", remedy)
     facts = _area_facts(path, area, grid.epsg)
     document = pair_document.document(result, settings, facts, ctx.conf.search.provider)

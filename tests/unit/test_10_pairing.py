@@ -119,7 +119,7 @@ def test_cloudy_t0_is_refused_with_value_and_limit() -> None:
     (refused,) = [r for r in result.rejections if r.kind == "S2 scene"]
     assert (refused.code, refused.value, refused.limit, refused.date) == ("R_CLOUD", 3.7, 1.0, "t0")
     assert "cloud_aoi 3.70 > 1 % (tile says 10.0 %)" in refused.line()
-    said, remedy = nearest_miss(result)
+    said, remedy = nearest_miss(result, SETTINGS)
     assert said.startswith("nearest miss for t0: t0 S2 scene") and "Raise search.max_cloud_aoi to 3.8" in remedy
 
 
@@ -128,7 +128,7 @@ def test_partial_pass_is_named_with_its_coverage() -> None:
     result = match(partial)
     assert not result.pairs
     assert {r.value for r in result.rejections if r.code == "R_COVERAGE"} == {0.9}
-    assert "Lower search.coverage to 0.9" in nearest_miss(result)[1]
+    assert "Lower search.coverage to 0.9" in nearest_miss(result, SETTINGS)[1]
 
 
 def test_slices_are_joined_and_superfluous_ones_dropped() -> None:
@@ -197,7 +197,7 @@ def test_opposite_passes_of_the_recorded_place_are_refused() -> None:
     tracks = {r.id: (r.code, r.value) for r in result.rejections}
     assert tracks["S1A 032904 track 107 desc"] == ("R_TRACK", "107 descending")
     assert tracks["S1A 034195 track 173 asce"] == ("R_TRACK", "173 ascending")
-    assert "so that one track serves both dates" in nearest_miss(result)[1]
+    assert "so that one track serves both dates" in nearest_miss(result, SETTINGS)[1]
 
 
 def test_warnings() -> None:

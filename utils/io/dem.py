@@ -140,14 +140,24 @@ def _on_grid(dataset: gdal.Dataset, grid: Grid) -> NDArray[np.float32]:
     shifted by half a pixel by GDAL."""
     target = osr.SpatialReference()
     target.ImportFromEPSG(grid.epsg)
+    try:
+        warped = _warped(dataset, grid, target.ExportToWkt())
+    except RuntimeError as error:
+        raise InputError(
+            f"{dataset.GetDescription()}: heights cannot be read ({error}).",
+            "Replace the height raster by a complete one.",
+        ) from error
+    return np.asarray(warped.GetRasterBand(1).ReadAsArray(), dtype=np.float32)
+
+
+def _warped(dataset: gdal.Dataset, grid: Grid, target_wkt: str) -> gdal.Dataset:
     xmin, ymin, xmax, ymax = grid.bounds
-    warped = gdal.Warp(
+    return gdal.Warp(
         "", dataset, format="MEM", srcSRS=_horizontal(dataset, dataset.GetDescription()).ExportToWkt(),
-        dstSRS=target.ExportToWkt(), outputBounds=(xmin, ymin, xmax, ymax), width=grid.cols, height=grid.rows,
+        dstSRS=target_wkt, outputBounds=(xmin, ymin, xmax, ymax), width=grid.cols, height=grid.rows,
         resampleAlg="bilinear", outputType=gdal.GDT_Float32, dstNodata=math.nan, errorThreshold=0.0, overviewLevel="NONE",
         warpOptions=["SAMPLE_GRID=NO", "SOURCE_EXTRA=4"],
     )  # fmt: skip
-    return np.asarray(warped.GetRasterBand(1).ReadAsArray(), dtype=np.float32)
 
 
 def _where(unknown: NDArray[np.bool_], grid: Grid) -> str:

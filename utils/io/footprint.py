@@ -60,8 +60,11 @@ def aoi_geometry(geojson_path: Path) -> BaseGeometry:
         raise InputError(f"{path}: not readable as JSON ({error}).", "Export the area again as GeoJSON.") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: not a GeoJSON object.", "Export the area again as GeoJSON.")
-    _check_crs(data, path)
-    merged = unary_union([_checked_geometry(item, index, path) for index, item in enumerate(_geometries(data))])
+    try:
+        _check_crs(data, path)
+        merged = unary_union([_checked_geometry(item, index, path) for index, item in enumerate(_geometries(data))])
+    except (AttributeError, TypeError, KeyError) as error:  # a list where an object is due, a number where a ring is
+        raise InputError(f"{path}: malformed GeoJSON ({error}).", "Export the area again as GeoJSON.") from error
     if merged.is_empty or not isinstance(merged, Polygon | MultiPolygon):
         raise InputError(f"{path}: no Polygon or MultiPolygon in it.", "Draw the area as a polygon.")
     return merged

@@ -178,16 +178,34 @@ _REMEDY = {
 _WIDEN = "Widen the dates, or add products to search.archive; --explain lists every refusal."
 
 
-def nearest_miss(result: Result) -> tuple[str, str]:
+def nearest_miss(result: Result, settings: Settings) -> tuple[str, str]:
     """(what came closest, remedy) for the error "nothing found"."""
     stage, kind = _what_is_missing(result)
     dates = {"t0": ("t0",), "t1": ("t1",)}.get(stage, ("t0", "t1", ""))
     wanted = [r for r in result.rejections if r.kind in kind and r.date in dates and r.code in _REMEDY]
     wanted = [r for r in wanted if not (r.code == "R_COVERAGE" and r.value == 0.0)]
     if not wanted:
-        return f"no candidate for {stage} over the area in this window.", _WIDEN
+        return _no_candidate(result, settings, stage)
     best = min(wanted, key=_distance)
     return f"nearest miss for {stage}: {best.line()}.", _REMEDY[best.code].format(value=_rounded(best))
+
+
+def _no_candidate(result: Result, settings: Settings, stage: str) -> tuple[str, str]:
+    """For a window without candidates: its products lie elsewhere, or the closest product lies outside the window."""
+    said = f"no candidate for {stage} over the area in this window"
+    elsewhere = sorted({r.id for r in result.rejections if r.code == "R_COVERAGE" and r.value == 0.0})
+    early = [(_days_outside(r.start, settings, stage), r.id) for r in result.rejections if r.code == "R_DATE"]
+    if elsewhere:
+        return f"{said}; {len(elsewhere)} outside the area, such as {elsewhere[0]}.", f"Check area.geojson. {_WIDEN}"
+    if early and stage in ("t0", "t1"):
+        days, name = min(early)
+        return f"{said}; nearest miss: {name}, {days:.1f} days outside.", _WIDEN
+    return f"{said}.", _WIDEN
+
+
+def _days_outside(start: dt.datetime, settings: Settings, stage: str) -> float:
+    first, end = settings.t1 if stage == "t1" else settings.t0
+    return max((first - start).total_seconds(), (start - end).total_seconds(), 0.0) / 86400
 
 
 def _what_is_missing(result: Result) -> tuple[str, tuple[str, ...]]:

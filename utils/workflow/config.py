@@ -134,6 +134,10 @@ def _cross_checks(conf: Conf, document: Document) -> list[str]:
     need(bool(names), ("train", "runs"), "train.runs is empty")
     need(len(set(names)) == len(names), ("train", "runs"), "two runs have the same name")
     need(not {"truth", "hidden"} & set(names), ("train", "runs"), "the run names truth and hidden are taken")
+    utm = conf.scene.epsg // 100 in (326, 327) and 1 <= conf.scene.epsg % 100 <= 60
+    need(
+        utm or not conf.scene.enabled, ("scene", "epsg"), f"scene.epsg {conf.scene.epsg} is no UTM zone (326zz, 327zz)"
+    )
     if conf.source == "search":
         _check_dates(conf, need)
     return problems

@@ -28,6 +28,7 @@ class State:
     reason: str
     key: str | None
     had_result: bool
+    remedy: str = ""  # of the error that left no key
 
 
 def read_manifest(layout: Layout, stage: str) -> dict[str, Any] | None:
@@ -118,7 +119,7 @@ def compute_key(conf: Conf, layout: Layout, stage: str, external: dict[str, list
         if manifest is None or manifest.get("status") != "complete":
             raise InputError(
                 f"{stage} needs the result of {name}, which is not there or not finished.",
-                f"Run: ./s2cr {name} CONF, or make {stage}.",
+                f"Run first: make {name} CONF=...",
             )
         upstream[name] = manifest["outputs_digest"]
     material = {
@@ -150,7 +151,7 @@ def state(conf: Conf, layout: Layout, stage: str) -> State:
     try:
         key = compute_key(conf, layout, stage, externals(conf, layout, stage))
     except InputError as error:
-        return State(stage, False, error.message, None, had)
+        return State(stage, False, error.message, None, had, error.remedy)
     if manifest is None:
         return State(stage, False, "never ran", key, had)
     if not had:

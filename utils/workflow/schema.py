@@ -217,9 +217,14 @@ class ImportData(Section):
     max_pairs: int | None = key(None, "Keep at most this many pairs, earliest first.", ge=1)
     epsg: int | None = key(None, "Grid of input without georeference.", "EPSG code")
     pixel_m: float = key(10.0, "Pixel size of input without georeference.", "m", gt=0)
-    direction: Direction | None = key(None, "Which Sentinel-1 pass to take where the input holds both (layout finland).")
+    direction: Direction | None = key(
+        None, "Which Sentinel-1 pass to take where the input holds both (layout finland)."
+    )
     relative_orbit: int | None = key(
-        None, "Only this Sentinel-1 track (layout belgium); empty = the track closest to the optical dates.", ge=1, le=175
+        None,
+        "Only this Sentinel-1 track (layout belgium); empty = the track closest to the optical dates.",
+        ge=1,
+        le=175,
     )
 
 
@@ -327,7 +332,9 @@ class Report(Section):
     title: str = key("Simulated cloud-free Sentinel-2", "Title of the page.")
     synthetic: bool = key(False, "State in every figure and table that the data are generated.")
     max_px: int = key(900, "Largest side of an embedded picture.", "pixels", ge=100)
-    max_pairs: int = key(3, "Pairs that get mosaics, maps and pictures, test pairs first; scores always cover all.", ge=1)
+    max_pairs: int = key(
+        3, "Pairs that get mosaics, maps and pictures, test pairs first; scores always cover all.", ge=1
+    )
 
 
 class Hpc(Section):

@@ -50,6 +50,7 @@ _ALL = (
         "-",
         "scene/",
         slice=("scene",),
+        splittable=True,
         enabled=lambda c: c.scene.enabled,
     ),
     Stage(
