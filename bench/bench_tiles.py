@@ -42,7 +42,9 @@ def make_samples(set_dir: Path, grid: Grid, ids: list[str]) -> None:
     bands = {"s1_t0": 2, "s1_t1": 2, "s2_t0": len(BANDS), "s2_t1": len(BANDS)}
     for name in ids:
         for part, count in bands.items():
-            raster.write(samples.sample_path(set_dir, part, name), rng.random((count, *grid.shape), dtype=np.float32), grid)
+            raster.write(
+                samples.sample_path(set_dir, part, name), rng.random((count, *grid.shape), dtype=np.float32), grid
+            )
         raster.write(samples.sample_path(set_dir, "mask", name), np.zeros((4, *grid.shape), np.uint8), grid)
 
 

@@ -80,7 +80,10 @@ class Checkpoints:
                     found[int(state["epochs_done"])] = path
         if epoch not in found:
             known = ", ".join(str(n) for n in sorted(found)) or "none"
-            raise ConfigError(f"load_model: no checkpoint of epoch {epoch} in {self.root}; there are: {known}.", "Write one of them, auto or null.")
+            raise ConfigError(
+                f"load_model: no checkpoint of epoch {epoch} in {self.root}; there are: {known}.",
+                "Write one of them, auto or null.",
+            )
         return found[epoch]
 
     def _prune(self, newest: int, best_step: int | None) -> None:

@@ -48,10 +48,20 @@ class ModelConf(Section):
 
     model: str = key("published_gan", "Name in the registry; absent means the published GAN. ./s2cr models lists them.")
     model_name: str = key("GAN_v0", "Folder name below training_dir.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    input_shape: Shape = key((None, None, None), "Rows, columns and channels of x; null = taken from the dataset.", "pixels, pixels, channels")
-    dim_gt_image: Shape = key((None, None, None), "Rows, columns and channels of y; null = taken from the dataset.", "pixels, pixels, channels")
+    input_shape: Shape = key(
+        (None, None, None),
+        "Rows, columns and channels of x; null = taken from the dataset.",
+        "pixels, pixels, channels",
+    )
+    dim_gt_image: Shape = key(
+        (None, None, None),
+        "Rows, columns and channels of y; null = taken from the dataset.",
+        "pixels, pixels, channels",
+    )
     # published generator
-    param_before_resnet: Pairs = key(((64, 7), (128, 3), (256, 3)), "[filters, kernel] of the convolutions before the blocks.")
+    param_before_resnet: Pairs = key(
+        ((64, 7), (128, 3), (256, 3)), "[filters, kernel] of the convolutions before the blocks."
+    )
     param_after_resnet: Pairs = key(((128, 3), (64, 3)), "[filters, kernel] of the convolutions after the blocks.")
     nb_resnet_blocs: int = key(9, "Number of residual blocks.", ge=0)
     k_resnet: int = key(3, "Kernel of the residual blocks.", "pixels", ge=1)
@@ -63,29 +73,49 @@ class ModelConf(Section):
     bn_momentum: float = key(0.99, "Momentum of batch normalisation, both networks.", ge=0, lt=1)
     do_rate: float = key(0.5, "Dropout inside the residual blocks.", "fraction", ge=0, lt=1)
     # published discriminator
-    discri_opt_padding: Literal["CONSTANT", "REFLECT", "SYMMETRIC"] = key("SYMMETRIC", "Padding before each discriminator convolution.")
-    layer_key: Strings = key(("padding", "stride", "kernel", "nfilter"), "Meaning of the four numbers of a discriminator layer.")
+    discri_opt_padding: Literal["CONSTANT", "REFLECT", "SYMMETRIC"] = key(
+        "SYMMETRIC", "Padding before each discriminator convolution."
+    )
+    layer_key: Strings = key(
+        ("padding", "stride", "kernel", "nfilter"), "Meaning of the four numbers of a discriminator layer."
+    )
     dict_discri_archi: Layers = key(PUBLISHED_DISCRIMINATOR, "Discriminator layers in order.")
-    discri_dense_archi: Dense = key({}, "Dense head of the discriminator; never used by the published code: accepted, told, without effect.")
+    discri_dense_archi: Dense = key(
+        {}, "Dense head of the discriminator; never used by the published code: accepted, told, without effect."
+    )
     lrelu_alpha: float = key(0.2, "Slope of the leaky ReLU below zero.", ge=0)
     d_activation: Literal["relu", "lrelu"] = key("lrelu", "Activation of the discriminator.")
-    d_last_activ: Literal["sigmoid", "none"] = key("sigmoid", "Last activation of the discriminator; none = logits loss.")
-    add_discri_white_noise: bool = key(False, "Gaussian noise (sigma of train.yaml) on the real image before the discriminator.")
+    d_last_activ: Literal["sigmoid", "none"] = key(
+        "sigmoid", "Last activation of the discriminator; none = logits loss."
+    )
+    add_discri_white_noise: bool = key(
+        False, "Gaussian noise (sigma of train.yaml) on the real image before the discriminator."
+    )
     add_relu_after_noise: bool = key(True, "Squash the noisy image (published: with tanh, despite the name).")
     add_discri_noise: bool = key(False, "Gaussian noise on all that the discriminator sees; excludes the white noise.")
     # further models
     scaler: Literal["standard", "fixed"] | None = key(None, "Scaler mode; empty = the model's own.")
-    widths: Integers = key((32, 64, 128), "Filters of each level of resunet; the middle has twice the last.", min_length=1)
+    widths: Integers = key(
+        (32, 64, 128), "Filters of each level of resunet; the middle has twice the last.", min_length=1
+    )
     encoder_blocks: Integers = key((2, 2, 4), "Blocks of each level on the way down.", min_length=1)
     middle_blocks: int = key(4, "Blocks in the middle.", ge=1)
     decoder_blocks: Integers = key((2, 2, 2), "Blocks of each level on the way up.", min_length=1)
-    channel_attention: bool = key(True, "Weight channels by their mean over the window: train and predict with one window size.")
+    channel_attention: bool = key(
+        True, "Weight channels by their mean over the window: train and predict with one window size."
+    )
     uncertainty: bool = key(False, "Head for a standard deviation; not available yet.")
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConf:
-        if self.param_before_resnet and self.model == "published_gan" and self.param_before_resnet[-1][0] != self.dim_resnet:
-            raise ValueError(f"dim_resnet {self.dim_resnet} is not the last filters of param_before_resnet, {self.param_before_resnet[-1][0]}")
+        if (
+            self.param_before_resnet
+            and self.model == "published_gan"
+            and self.param_before_resnet[-1][0] != self.dim_resnet
+        ):
+            raise ValueError(
+                f"dim_resnet {self.dim_resnet} is not the last filters of param_before_resnet, {self.param_before_resnet[-1][0]}"
+            )
         if set(self.layer_key) != LAYER_WORDS or len(self.layer_key) != 4:
             raise ValueError(f"layer_key must hold the four words {', '.join(sorted(LAYER_WORDS))}")
         if self.stride != (1, 1):
@@ -100,7 +130,9 @@ class ModelConf(Section):
 
     def discriminator_layers(self) -> list[dict[str, int]]:
         """The discriminator's layers in order, each as {padding, stride, kernel, nfilter}."""
-        return [dict(zip(self.layer_key, self.dict_discri_archi[n], strict=True)) for n in sorted(self.dict_discri_archi)]
+        return [
+            dict(zip(self.layer_key, self.dict_discri_archi[n], strict=True)) for n in sorted(self.dict_discri_archi)
+        ]
 
 
 class Schedule(Section):
@@ -143,7 +175,9 @@ class TrainConf(Section):
     dict_band_x: Channels | None = key(None, "Channels of x for each scaler group; empty = from the dataset.")
     dict_band_label: Channels | None = key(None, "Channels of y for each scaler group; empty = from the dataset.")
     normalization: bool = key(True, "Normalise while loading; false = the tiles hold network units already.")
-    dict_rescale_type: dict[str, Literal["StandardScaler"]] | None = key(None, "Kind of scaler for each group; StandardScaler is the only kind.")
+    dict_rescale_type: dict[str, Literal["StandardScaler"]] | None = key(
+        None, "Kind of scaler for each group; StandardScaler is the only kind."
+    )
     s1_scale: Ratio | None = key(None, "Factor after the z-score of SAR; empty = the scaler's own.", gt=0)
     s2_scale: Ratio | None = key(None, "Factor after the z-score of optical groups; empty = the scaler's own.", gt=0)
     s1bands: Strings | None = key(None, "Groups that are SAR: filled, then dB; empty = from the dataset.")
@@ -162,22 +196,36 @@ class TrainConf(Section):
         json_schema_extra={"unit": ""},
         ge=0,
     )
-    k_step: int = key(5, "Discriminator steps for each generator step; marked unused by its author: accepted, told, without effect.", ge=1)
+    k_step: int = key(
+        5,
+        "Discriminator steps for each generator step; marked unused by its author: accepted, told, without effect.",
+        ge=1,
+    )
     epoch: int = key(50, "Epochs in total.", "epochs", ge=1)
     batch_size: int = key(2, "Tiles for each replica.", "tiles", ge=1)
     gradient_acc_step: int = key(1, "Micro-batches for each update; 1 = off.", ge=1)
     train_g_multiple_time: Integers = key((), "Epochs (from 1) in which only the generator is updated.", "epochs")
-    real_label_smoothing: Interval = key((1.0, 1.0), "The discriminator's target for real images is drawn from this interval.")
-    fake_label_smoothing: Interval = key((0.0, 0.0), "The discriminator's target for simulated images is drawn from this interval.")
+    real_label_smoothing: Interval = key(
+        (1.0, 1.0), "The discriminator's target for real images is drawn from this interval."
+    )
+    fake_label_smoothing: Interval = key(
+        (0.0, 0.0), "The discriminator's target for simulated images is drawn from this interval."
+    )
     sigma_init: float = key(0.5, "Noise level in epoch 1.", "network units", ge=0)
     sigma_decay: float = key(0.5, "Factor of the noise level.", ge=0, le=1)
     sigma_step: int = key(10, "The factor applies after so many epochs.", "epochs", ge=1)
     # run
-    load_model: int | Literal["auto"] | None = key("auto", "Epoch to resume from, auto = newest complete checkpoint, empty = start anew.")
+    load_model: int | Literal["auto"] | None = key(
+        "auto", "Epoch to resume from, auto = newest complete checkpoint, empty = start anew."
+    )
     training_number: int = key(1, "Number of the run folder training_<n>.", ge=1)
-    training_dir: str | None = key(None, "Root of run folders <training_dir>/<model_name>/training_<n>; empty = <work>/runs/<name>.", "path")
+    training_dir: str | None = key(
+        None, "Root of run folders <training_dir>/<model_name>/training_<n>; empty = <work>/runs/<name>.", "path"
+    )
     multi_gpu: bool = key(False, "Use all visible GPUs; one device is used where there is one.")
-    steps_per_execution: int = key(1, "Steps between two readings of the losses; without effect on the result.", "steps", ge=1)
+    steps_per_execution: int = key(
+        1, "Steps between two readings of the losses; without effect on the result.", "steps", ge=1
+    )
     im_saving_step: int = key(1, "Sample images every so many epochs.", "epochs", ge=1)
     weights_saving_step: int = key(50, "Checkpoint every so many epochs.", "epochs", ge=1)
     metric_step: int = key(50, "Validation scores every so many batches.", "batches", ge=1)

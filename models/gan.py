@@ -39,7 +39,10 @@ class GanTrainer(Trainer):
         self.networks["discriminator"] = self.discriminator
         self._logits = not (conf.published_exact and model.d_last_activ == "sigmoid")
         g_rate = conf.lr * conf.fact_g_lr
-        kinds = {"generator": (generator, conf.schedule.optimiser, g_rate), "discriminator": (self.discriminator, "adam", conf.lr)}
+        kinds = {
+            "generator": (generator, conf.schedule.optimiser, g_rate),
+            "discriminator": (self.discriminator, "adam", conf.lr),
+        }
         for name, (network, kind, rate) in kinds.items():
             self.optimisers[name] = (make_optimiser(conf, kind, rate, network.trainable_variables), rate)
         self._update = tf.function(self._one_update)
@@ -65,9 +68,7 @@ class GanTrainer(Trainer):
             real = tf.tanh(real) if self.model.add_relu_after_noise else real
         return real
 
-    def _one_update(
-        self, x: Any, y: Any, weight: Any, targets: Any, sigma: Any, seed: Any, update_d: bool
-    ) -> Losses:
+    def _one_update(self, x: Any, y: Any, weight: Any, targets: Any, sigma: Any, seed: Any, update_d: bool) -> Losses:
         g_vars, d_vars = self.generator.trainable_variables, self.discriminator.trainable_variables
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
             fake = self.generator(x, training=True)

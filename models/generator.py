@@ -21,7 +21,9 @@ def _residual(x: Any, conf: ModelConf, name: str) -> Any:
     """conv, BN, ReLU, dropout, conv, BN, add, ReLU: (B, H, W, dim) -> the same shape."""
     y = _conv_norm_relu(x, conf, conf.dim_resnet, conf.k_resnet, f"{name}_1")
     y = layers.Dropout(conf.do_rate, seed=0, name=f"{name}_dropout")(y)
-    y = layers.Conv2D(conf.dim_resnet, conf.k_resnet, strides=conf.stride, padding=conf.padding, name=f"{name}_2_conv")(y)
+    y = layers.Conv2D(conf.dim_resnet, conf.k_resnet, strides=conf.stride, padding=conf.padding, name=f"{name}_2_conv")(
+        y
+    )
     y = layers.BatchNormalization(momentum=conf.bn_momentum, name=f"{name}_2_bn")(y)
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 

@@ -158,11 +158,19 @@ class Batches:
     """Training batches; batch(step) is a pure function of the configuration and the step (from 0)."""
 
     def __init__(
-        self, ids: Sequence[str], load: Callable[[str], Tile], conf: TrainConf, units: Units, start: int,
-        changed_fraction: dict[str, float | None] | None = None, multiple: int = 1,
+        self,
+        ids: Sequence[str],
+        load: Callable[[str], Tile],
+        conf: TrainConf,
+        units: Units,
+        start: int,
+        changed_fraction: dict[str, float | None] | None = None,
+        multiple: int = 1,
     ) -> None:
         if not ids:
-            raise NothingFoundError("The training set holds no sample.", "See the counts of ./s2cr build_dataset and split.")
+            raise NothingFoundError(
+                "The training set holds no sample.", "See the counts of ./s2cr build_dataset and split."
+            )
         limit = conf.lim_train_tile or len(ids)
         self.ids = sorted(ids)[:limit]
         self.load, self.conf, self.units, self.start, self.multiple = load, conf, units, start, multiple
@@ -184,7 +192,9 @@ class Batches:
         for position in range(place * count, (place + 1) * count):
             round_, index = divmod(position, len(ids))
             if round_ not in shuffled:
-                shuffled[round_] = np.random.default_rng([self.conf.seed, 11, stream, epoch, round_]).permutation(len(ids))
+                shuffled[round_] = np.random.default_rng([self.conf.seed, 11, stream, epoch, round_]).permutation(
+                    len(ids)
+                )
             out.append(ids[int(shuffled[round_][index])])
         return out
 

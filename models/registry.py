@@ -54,7 +54,9 @@ def _dsen2cr(conf: ModelConf, channels_in: int, channels_out: int, start: int) -
 REGISTRY: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        ModelSpec("published_gan", "standard", True, "conditional GAN as published; L1 + patch discriminator", _published),
+        ModelSpec(
+            "published_gan", "standard", True, "conditional GAN as published; L1 + patch discriminator", _published
+        ),
         ModelSpec("resunet", "fixed", False, "residual U-Net, the recommended default; step 0 copies S2(t0)", _resunet),
         ModelSpec("dsen2cr", "standard", False, "residual network at full resolution, peer for comparison", _dsen2cr),
     )

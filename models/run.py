@@ -101,7 +101,9 @@ def _renumber(node: Any, seen: dict[int, int]) -> Any:
         return [_renumber(item, seen) for item in node]
     if not isinstance(node, dict):
         return node
-    return {k: seen.setdefault(v, len(seen)) if k == "shared_object_id" else _renumber(v, seen) for k, v in node.items()}
+    return {
+        k: seen.setdefault(v, len(seen)) if k == "shared_object_id" else _renumber(v, seen) for k, v in node.items()
+    }
 
 
 def load_model(path: Path) -> Any:
@@ -121,7 +123,9 @@ def load_model(path: Path) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a readable model ({error}).", "Train it again: ./s2cr train CONF --force.") from error
+        raise InputError(
+            f"{path}: not a readable model ({error}).", "Train it again: ./s2cr train CONF --force."
+        ) from error
 
 
 def load_card(run: RunFolder) -> dict[str, Any]:
@@ -134,7 +138,9 @@ def load_card(run: RunFolder) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{run.card}: the run is not finished.", "Train it first: ./s2cr train CONF.") from error
     if card.get("schema") != CARD_SCHEMA:
-        raise InputError(f"{run.card}: schema {card.get('schema')!r}, expected {CARD_SCHEMA!r}.", "Train the run again.")
+        raise InputError(
+            f"{run.card}: schema {card.get('schema')!r}, expected {CARD_SCHEMA!r}.", "Train the run again."
+        )
     return card
 
 

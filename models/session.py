@@ -79,7 +79,9 @@ def scaler_with_factors(scaler: Scaler, train: TrainConf) -> Scaler:
     return replace(scaler, groups=groups)
 
 
-def expected_channels(bands_sar: Sequence[str], bands_optical: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+def expected_channels(
+    bands_sar: Sequence[str], bands_optical: Sequence[str]
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
     """dict_band_x and dict_band_label of a dataset with two dates: group -> channels of x, of y."""
     sar = [*bands_sar, *bands_sar]
     x = {band: [i for i, name in enumerate(sar) if name == band] for band in bands_sar}
@@ -97,11 +99,17 @@ def check_channels(train: TrainConf, index: Index) -> None:
     for name, (written, found) in tables.items():
         given = None if written is None else {group: list(places) for group, places in written.items()}
         if given is not None and given != found:
-            raise ConfigError(f"train.yaml: {name} says {given}, the dataset has {found}.", f"Leave {name} out, or build the dataset with other bands.")
+            raise ConfigError(
+                f"train.yaml: {name} says {given}, the dataset has {found}.",
+                f"Leave {name} out, or build the dataset with other bands.",
+            )
     lists = {"s1bands": (train.s1bands, set(index.bands_sar)), "s2bands": (train.s2bands, set(y))}
     for name, (groups, known) in lists.items():
         if groups is not None and set(groups) != known:
-            raise ConfigError(f"train.yaml: {name} says {sorted(groups)}, the dataset has {sorted(known)}.", f"Leave {name} out or correct it.")
+            raise ConfigError(
+                f"train.yaml: {name} says {sorted(groups)}, the dataset has {sorted(known)}.",
+                f"Leave {name} out or correct it.",
+            )
 
 
 def _check_sets(train: Index, val: Index) -> None:
@@ -113,7 +121,13 @@ def _check_sets(train: Index, val: Index) -> None:
 
 
 def make_task(
-    name: str, run: RunFolder, yamls: tuple[Path, Path], sets: tuple[DataSet, DataSet], norm: Path, log: logging.Logger, data_key: str
+    name: str,
+    run: RunFolder,
+    yamls: tuple[Path, Path],
+    sets: tuple[DataSet, DataSet],
+    norm: Path,
+    log: logging.Logger,
+    data_key: str,
 ) -> Task:
     """Check everything, write the run's yaml and scaler files, return the task.
 
@@ -130,7 +144,10 @@ def make_task(
     registry.check_shapes(model, bands, train.index.size_px)
     check_channels(conf, train.index)
     if not conf.normalization:
-        raise ConfigError("train.yaml: normalization: false needs tiles in network units, this dataset holds physical ones.", "Write normalization: true.")
+        raise ConfigError(
+            "train.yaml: normalization: false needs tiles in network units, this dataset holds physical ones.",
+            "Write normalization: true.",
+        )
     for text in notes(model, conf):
         log.warning("%s: %s", name, text)
     mode = registry.scaler_mode(model)

@@ -51,7 +51,9 @@ class Trainer(ABC):
         self.generator, self.conf, self.total_steps = generator, conf, total_steps
         self.networks: dict[str, Any] = {"generator": generator}
         self.optimisers: dict[str, tuple[Any, float]] = {}
-        self.average = [tf.Variable(v.value, trainable=False) for v in generator.trainable_variables] if conf.ema else []
+        self.average = (
+            [tf.Variable(v.value, trainable=False) for v in generator.trainable_variables] if conf.ema else []
+        )
         self._infer = tf.function(lambda x: generator(x, training=False), reduce_retracing=True)
 
     @abstractmethod
@@ -63,7 +65,9 @@ class Trainer(ABC):
         for optimiser, base in self.optimisers.values():
             optimiser.learning_rate = learning_rate(base, self.conf, step, self.total_steps)
         for number, layer in enumerate(self._dropouts()):
-            layer.seed_generator.state.assign(np.array([self.conf.seed % 2**32, (step * 1009 + number) % 2**32], np.uint32))
+            layer.seed_generator.state.assign(
+                np.array([self.conf.seed % 2**32, (step * 1009 + number) % 2**32], np.uint32)
+            )
 
     def _dropouts(self) -> list[Any]:
         return [layer for layer in self.generator.layers if hasattr(layer, "seed_generator")]
@@ -114,7 +118,9 @@ class Trainer(ABC):
             raise ValueError("the checkpoint holds other variables than this model")
         for name, variable in wanted.items():
             if tuple(variable.shape) != tuple(state[name].shape):
-                raise ValueError(f"the checkpoint holds {name} as {state[name].shape}, the model {tuple(variable.shape)}")
+                raise ValueError(
+                    f"the checkpoint holds {name} as {state[name].shape}, the model {tuple(variable.shape)}"
+                )
             variable.assign(state[name])
 
     def _groups(self) -> list[tuple[str, list[Any]]]:

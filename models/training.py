@@ -62,8 +62,19 @@ class Progressed:
 
 def fingerprint(model: ModelConf, train: TrainConf, scaler: dict[str, Any], *data: str) -> str:
     """SHA-256 over all that changes the result; folders, kept checkpoints and logging do not."""
-    without = {"train_directory", "val_directory", "training_dir", "training_number", "load_model", "keep", "tensorboard", "im_saving_step",
-               "weights_saving_step", "checkpoint_steps", "steps_per_execution"}
+    without = {
+        "train_directory",
+        "val_directory",
+        "training_dir",
+        "training_number",
+        "load_model",
+        "keep",
+        "tensorboard",
+        "im_saving_step",
+        "weights_saving_step",
+        "checkpoint_steps",
+        "steps_per_execution",
+    }
     parts = [model.model_dump(mode="json"), train.model_dump(mode="json", exclude=without), scaler, list(data)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -73,7 +84,9 @@ def notes(model: ModelConf, train: TrainConf) -> list[str]:
     adversarial = registry.spec_of(model).adversarial
     out = []
     if adversarial and train.lambda_ == 0:
-        out.append("lambda is 0: the L1 term is off and the images collapse (PSNR 11 dB in trials); the published comment says 100")
+        out.append(
+            "lambda is 0: the L1 term is off and the images collapse (PSNR 11 dB in trials); the published comment says 100"
+        )
     if adversarial and model.discri_dense_archi:
         out.append("discri_dense_archi has no effect: the published discriminator never used its dense head")
     if adversarial and train.k_step != 5:
@@ -109,7 +122,9 @@ class Training:
         self.task, self.fresh, train = task, fresh, task.train
         self.multiple = registry.size_multiple(task.model)
         _, self.start = registry.channels(registry.scaler_mode(task.model), len(task.bands))
-        self.batches = Batches(task.train_ids, task.load, train, task.units, self.start, task.changed_fraction, self.multiple)
+        self.batches = Batches(
+            task.train_ids, task.load, train, task.units, self.start, task.changed_fraction, self.multiple
+        )
         self.val_ids = sorted(task.val_ids)[: train.lim_val_tile]
         self.spe = self.batches.steps_per_epoch
         self.total = self.spe * train.epoch
@@ -162,7 +177,10 @@ class Training:
                         self.task.after_step(self.at.step)
                     if stop.name and self.at.step < self.total:
                         self._checkpoint()
-                        raise Interrupted(f"{self.task.name}: {stop.name} at step {self.at.step} of {self.total}; saved.", "Run the same command again: it resumes.")
+                        raise Interrupted(
+                            f"{self.task.name}: {stop.name} at step {self.at.step} of {self.total}; saved.",
+                            "Run the same command again: it resumes.",
+                        )
         finally:
             board.close()
         return self._finish()
@@ -178,7 +196,9 @@ class Training:
             better = self._validate(epoch, board)
         if end and (epoch % train.im_saving_step == 0 or last):
             board.images(self._sample_images() if train.tensorboard else [], step * train.batch_size)
-        due = (end and epoch % train.weights_saving_step == 0) or (train.checkpoint_steps and step % train.checkpoint_steps == 0)
+        due = (end and epoch % train.weights_saving_step == 0) or (
+            train.checkpoint_steps and step % train.checkpoint_steps == 0
+        )
         if due or better or last:
             self._checkpoint()
         if self.at.batches:
@@ -195,13 +215,24 @@ class Training:
     def scores(self) -> dict[str, float]:
         """Validation figures of the weights as exported, in reflectance."""
         with self.trainer.exported_weights():
-            return validation.score(self.trainer.predict, (self.task.load(i) for i in self.val_ids), self.task.units, self.start, self.multiple)
+            return validation.score(
+                self.trainer.predict,
+                (self.task.load(i) for i in self.val_ids),
+                self.task.units,
+                self.start,
+                self.multiple,
+            )
 
     def _validate(self, epoch: int, board: Board) -> bool:
         """Add a history record; True when its score is the best so far."""
-        means = {name: value / self.at.batches for name, value in sorted(self.at.sums.items())} if self.at.batches else {}
+        means = (
+            {name: value / self.at.batches for name, value in sorted(self.at.sums.items())} if self.at.batches else {}
+        )
         if not all(math.isfinite(value) for value in means.values()):
-            raise ConfigError(f"{self.task.name}: the loss is not finite any more at step {self.at.step}.", "Lower lr or fact_g_lr in train.yaml.")
+            raise ConfigError(
+                f"{self.task.name}: the loss is not finite any more at step {self.at.step}.",
+                "Lower lr or fact_g_lr in train.yaml.",
+            )
         self.at.sums, self.at.batches = {}, 0
         scores = self.scores()
         tiles = self.at.step * self.task.train.batch_size
@@ -209,7 +240,10 @@ class Training:
         self.at.history.append(record)
         write_history(self.task.run, self.at.history)
         rates = {f"rate_{n}": float(pair[0].learning_rate) for n, pair in self.trainer.optimisers.items()}
-        board.scalars({**{f"train/{k}": v for k, v in {**means, **rates}.items()}, **{f"val/{k}": v for k, v in scores.items()}}, tiles)
+        board.scalars(
+            {**{f"train/{k}": v for k, v in {**means, **rates}.items()}, **{f"val/{k}": v for k, v in scores.items()}},
+            tiles,
+        )
         score = scores.get("skill_changed", scores.get("psnr"))
         if score is None or (self.at.best_score is not None and score <= self.at.best_score):
             return False
@@ -224,13 +258,20 @@ class Training:
             height, width = tile.weight.shape
             with self.trainer.exported_weights():
                 z = self.trainer.predict(validation.pad_to_multiple(tile.x[None], self.multiple))[0, :height, :width]
-            t0, y, t = (units.scale * v + units.offset for v in (tile.x[..., self.start : self.start + len(self.task.bands)], z, tile.y))
+            t0, y, t = (
+                units.scale * v + units.offset
+                for v in (tile.x[..., self.start : self.start + len(self.task.bands)], z, tile.y)
+            )
             rows.append([t0, y, t, np.abs(y - t)])
         return rows
 
     def _checkpoint(self) -> None:
         self._read_losses()
-        state = {"progress": {**vars(self.at)}, "batch_of_epoch": self.at.step % self.spe, "epochs_done": self.at.step // self.spe}
+        state = {
+            "progress": {**vars(self.at)},
+            "batch_of_epoch": self.at.step % self.spe,
+            "epochs_done": self.at.step // self.spe,
+        }
         self.checkpoints.save(self.at.step, self.trainer.state(), state, self.at.best_step)
 
     def _finish(self) -> dict[str, Any]:

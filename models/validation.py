@@ -18,9 +18,7 @@ def pad_to_multiple(x: F32, multiple: int) -> F32:
     return np.pad(x, grow, mode="reflect") if any(after for _, after in grow) else x
 
 
-def score(
-    predict: Callable[[F32], F32], tiles: Iterable[Tile], units: Units, start: int, multiple: int = 1
-) -> Scores:
+def score(predict: Callable[[F32], F32], tiles: Iterable[Tile], units: Units, start: int, multiple: int = 1) -> Scores:
     """Mean absolute error, PSNR (range 1) and change skill of a network on weighted pixels.
 
     predict  (1, H, W, C) network units -> (1, H, W, n)

@@ -56,7 +56,10 @@ def run(ctx: Context) -> Report:
         return ctx.report()
     done = [name for name in sorted(ids) if ctx.status_of(name) == "done"]
     if not done:
-        raise NothingFoundError(f"None of {len(ids)} tiles has usable inputs; see items/build_dataset.jsonl.", "Relax the filters of section dataset.")
+        raise NothingFoundError(
+            f"None of {len(ids)} tiles has usable inputs; see items/build_dataset.jsonl.",
+            "Relax the filters of section dataset.",
+        )
     index = _index(ctx, done, ids, pairs, mixed, tilings)
     atomic_json(ctx.output(ctx.layout.dataset_set("all") / "index.json"), index)
     reasons = Counter(sample["reason"].split(":")[0] for sample in index["samples"] if sample["reason"])
@@ -73,12 +76,20 @@ def _tiling(ctx: Context, pair: dict[str, Any]) -> "Tiling":
 
     first, second = (read_tiling(ctx.layout.tiles(pair[date]["id"])) for date in ("date1", "date2"))
     if first != second:
-        raise InputError(f"pair {pair['id']}: {first.grid} and {second.grid} differ.", "Preprocess or import both dates on one grid.")
+        raise InputError(
+            f"pair {pair['id']}: {first.grid} and {second.grid} differ.", "Preprocess or import both dates on one grid."
+        )
     return first
 
 
 def _make(
-    ctx: Context, item: Any, pair: dict[str, Any], tile: str, cuts: "tuple[Cut, Cut]", tiling: "Tiling", limits: "Limits"
+    ctx: Context,
+    item: Any,
+    pair: dict[str, Any],
+    tile: str,
+    cuts: "tuple[Cut, Cut]",
+    tiling: "Tiling",
+    limits: "Limits",
 ) -> None:
     """Judge one tile and put its files in place."""
     import numpy as np
@@ -97,7 +108,12 @@ def _make(
         item.skip(verdict.skip)
     folder, layout = ctx.layout.dataset_set("all"), ctx.layout
     first, second = pair["date1"]["id"], pair["date2"]["id"]
-    sources = {"s1_t0": (first, "sentinel1"), "s1_t1": (second, "sentinel1"), "s2_t0": (first, "sentinel2"), "s2_t1": (second, "sentinel2")}
+    sources = {
+        "s1_t0": (first, "sentinel1"),
+        "s1_t1": (second, "sentinel1"),
+        "s2_t0": (first, "sentinel2"),
+        "s2_t1": (second, "sentinel2"),
+    }
     for part, (date, sensor) in sources.items():
         link_or_copy(layout.tile(date, sensor, tile), item.output(samples.sample_path(folder, part, item.id)))
     planes = np.stack([*clouds, before.mask[1] | after.mask[1], owned.astype(np.uint8)])
@@ -114,7 +130,12 @@ def _make(
 
 
 def _index(
-    ctx: Context, done: list[str], ids: dict[str, Any], pairs: dict[str, Any], mixed: dict[str, bool], tilings: "dict[str, Tiling]"
+    ctx: Context,
+    done: list[str],
+    ids: dict[str, Any],
+    pairs: dict[str, Any],
+    mixed: dict[str, bool],
+    tilings: "dict[str, Tiling]",
 ) -> dict[str, Any]:
     """index.json of the set `all`."""
     from utils.io import samples

@@ -32,7 +32,9 @@ def _is_look(extra: dict[str, Any]) -> bool:
 @stage(
     "evaluate",
     options=[
-        click.option("--set", "set_name", type=click.Choice(["test", "val", "train"]), default="test", help="Set to score."),
+        click.option(
+            "--set", "set_name", type=click.Choice(["test", "val", "train"]), default="test", help="Set to score."
+        ),
         click.option("--allow-train", is_flag=True, help="Score training samples: that tells memory, not skill."),
         click.option("--conventions", default=None, metavar="NAME", help="Print scores as another paper defines them."),
     ],

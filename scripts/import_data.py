@@ -29,7 +29,9 @@ def run(ctx: Context) -> Report:
     rules = importer.Rules(**{field.name: getattr(conf, field.name) for field in fields(importer.Rules)})
     sets = _dated_sets(ctx, rules)
     pairs = importer.make_pairs(sets, conf.pairs == "both", conf.min_gap_days, conf.max_pairs)
-    used = sorted({dated.id: dated for pair in pairs for dated in pair}.values(), key=lambda dated: (dated.site, dated.id))
+    used = sorted(
+        {dated.id: dated for pair in pairs for dated in pair}.values(), key=lambda dated: (dated.site, dated.id)
+    )
     first_band = ctx.conf.dataset.optical[0]
     grids = {
         site: importer.site_grid([d for d in used if d.site == site], first_band, rules)
@@ -61,8 +63,12 @@ def _dated_sets(ctx: Context, rules: "Rules") -> "list[DatedSet]":
     if conf.layout == "finland":
         return import_layouts.finland(root, rules, conf.direction, conf.min_clear)
     two = conf.layout == "two_dates"
-    sets = import_layouts.two_dates(root) if two else import_layouts.listed(conf.items, root, conf.site, conf.cloud_band)
-    return [d for d in sets if conf.min_clear == 0 or d.s2 is None or importer.clear_share(d.s2, rules) >= conf.min_clear]
+    sets = (
+        import_layouts.two_dates(root) if two else import_layouts.listed(conf.items, root, conf.site, conf.cloud_band)
+    )
+    return [
+        d for d in sets if conf.min_clear == 0 or d.s2 is None or importer.clear_share(d.s2, rules) >= conf.min_clear
+    ]
 
 
 def _import(ctx: Context, item: Any, acquisition: "Acquisition", grid: "Grid", rules: "Rules") -> None:
@@ -90,7 +96,10 @@ def _import(ctx: Context, item: Any, acquisition: "Acquisition", grid: "Grid", r
             write(f"gamma0_{band.lower()}", plane, "linear power", float("nan"))
         lost = np.isnan(np.stack(list(power.values()))).any(axis=0)
         write("mask", (lost * importer.NO_SAR_SAMPLE_BIT).astype(np.uint8), "bits", None)
-        facts |= {"radiometry": "as given by the source, not flattened here", "nodata_fraction": round(float(lost.mean()), 6)}
+        facts |= {
+            "radiometry": "as given by the source, not flattened here",
+            "nodata_fraction": round(float(lost.mean()), 6),
+        }
     else:
         reflectance, cloud = importer.load_s2(acquisition, ctx.conf.dataset.optical, grid, rules)
         for band, plane in reflectance.items():
@@ -98,7 +107,10 @@ def _import(ctx: Context, item: Any, acquisition: "Acquisition", grid: "Grid", r
         write("cloud", cloud, "code", 255)
         has_cloud = acquisition.plane(importer.CLOUD) is not None
         facts |= {"cloud_source": rules.cloud_kind if has_cloud else importer.NO_CLOUD_SOURCE}
-        facts |= {"cloud_fraction": round(float((cloud == 1).mean()), 6), "nodata_fraction": round(float((cloud == 255).mean()), 6)}
+        facts |= {
+            "cloud_fraction": round(float((cloud == 1).mean()), 6),
+            "nodata_fraction": round(float((cloud == 255).mean()), 6),
+        }
     atomic_json(item.output(folder / "product.json"), facts)
     item.data.update({key: facts[key] for key in ("site", "nodata_fraction")})
 

@@ -44,7 +44,9 @@ def run(ctx: Context) -> Report:
     names = {name: ctx.data_of(name).get("name", "") for name in wanted if name != "ground"}
     if not ctx.partial:
         atomic_json(ctx.output(folder / "scene.json"), _description(ctx, products, names, DECOYS))
-    return ctx.report(summary=f"{ctx.conf.scene.size_px} x {ctx.conf.scene.size_px} px, {len(names)} products in {folder.name}/archive")
+    return ctx.report(
+        summary=f"{ctx.conf.scene.size_px} x {ctx.conf.scene.size_px} px, {len(names)} products in {folder.name}/archive"
+    )
 
 
 def _ground(ctx: Context, item: Any, products: "SceneProducts", folder: Path) -> None:
@@ -65,7 +67,9 @@ def _ground(ctx: Context, item: Any, products: "SceneProducts", folder: Path) ->
     write_png(item.output(folder / "preview.png"), products.preview())
 
 
-def _description(ctx: Context, products: "SceneProducts", names: dict[str, str], decoys: dict[str, str]) -> dict[str, Any]:
+def _description(
+    ctx: Context, products: "SceneProducts", names: dict[str, str], decoys: dict[str, str]
+) -> dict[str, Any]:
     """Content of scene.json."""
     conf = ctx.conf.scene
     return {

@@ -17,7 +17,9 @@ from scripts._stage import guarded
 _DEFAULTS = {"dsen2cr": {"nb_resnet_blocs": 16}}
 
 
-@click.command("models", help="List the models of the registry with parameters and cost.", epilog="\b\nExample:\n  ./s2cr models")
+@click.command(
+    "models", help="List the models of the registry with parameters and cost.", epilog="\b\nExample:\n  ./s2cr models"
+)
 @click.option("--bands", type=click.IntRange(1, 13), default=4, show_default=True, help="Optical bands.")
 def run(bands: int) -> None:
     with guarded("models"):

@@ -43,7 +43,11 @@ def run(ctx: Context) -> Report:
             atomic_json(item.output(ctx.layout.scaler()), scalers[conf.mode].to_json())
             item.data.update(samples=len(index.ids), clipped=round(_clipped(index, standard), 6))
     data = ctx.data_of("scaler")
-    shown = f"{data['samples']} samples, default {conf.mode}, standard clips {100 * data['clipped']:.2f} % of the labels" if data else ""
+    shown = (
+        f"{data['samples']} samples, default {conf.mode}, standard clips {100 * data['clipped']:.2f} % of the labels"
+        if data
+        else ""
+    )
     return ctx.report(metrics={**data, "s1_scale": conf.s1_scale, "s2_scale": conf.s2_scale}, summary=shown)
 
 

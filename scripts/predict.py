@@ -53,7 +53,13 @@ def run(ctx: Context) -> Report:
             _predict(predictor[name], index, groups[group], ctx.layout.pred(name), ctx.tags, item.output)
     if not ctx.partial:
         for name in runs:
-            info = {"schema": "s2cr.prediction/1", "run": name, "set": ctx.conf.predict.set, "bands": list(index.bands_optical), "samples": chosen}
+            info = {
+                "schema": "s2cr.prediction/1",
+                "run": name,
+                "set": ctx.conf.predict.set,
+                "bands": list(index.bands_optical),
+                "samples": chosen,
+            }
             atomic_json(ctx.output(ctx.layout.pred(name) / "index.json"), info)
     return ctx.report(metrics={"tiles": len(chosen) * len(runs)}, summary=f"{len(chosen)} tiles a run")
 
@@ -67,7 +73,12 @@ def _load(folder: Path, batch_size: int, index: Any) -> Any:
 
 
 def _predict(
-    predictor: Any, index: Any, ids: Sequence[str], folder: Path, tags: Callable[..., dict[str, str]], register: Callable[[Path], Path]
+    predictor: Any,
+    index: Any,
+    ids: Sequence[str],
+    folder: Path,
+    tags: Callable[..., dict[str, str]],
+    register: Callable[[Path], Path],
 ) -> None:
     from utils.io import raster, samples
 
@@ -78,7 +89,15 @@ def _predict(
     for info, pair, image in zip(infos, pairs, images, strict=True):
         more = tags("reflectance", [pair.date1, pair.date2], MODEL=predictor.card["model"], RUN=predictor.card["name"])
         path, bands = folder / f"{info.id}.tif", predictor.bands
-        raster.write(path, image.transpose(2, 0, 1), pair.grid.window(info.window), band_names=bands, nodata=float("nan"), tags=more, units="reflectance")
+        raster.write(
+            path,
+            image.transpose(2, 0, 1),
+            pair.grid.window(info.window),
+            band_names=bands,
+            nodata=float("nan"),
+            tags=more,
+            units="reflectance",
+        )
         register(path)
 
 
@@ -88,13 +107,21 @@ def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
 
     run_dir, set_dir, out = values["run_dir"], values["dataset"], values["out"]
     if run_dir is None or set_dir is None:
-        raise ConfigError("Without CONF, --run-dir and --dataset are both needed.", "./s2cr predict --run-dir RUN --dataset work/demo/dataset/test")
+        raise ConfigError(
+            "Without CONF, --run-dir and --dataset are both needed.",
+            "./s2cr predict --run-dir RUN --dataset work/demo/dataset/test",
+        )
     index = samples.load_index(set_dir)
     folder = out or run_dir / "pred" / index.name
     predictor, size = _load(run_dir, 8, index), 8
 
     def tags(units: str, sources: list[str], **more: object) -> dict[str, str]:
-        return {"SOURCE_PRODUCTS": ",".join(sources), "STAGE": "predict", "UNITS": units, **{k: str(v) for k, v in more.items()}}
+        return {
+            "SOURCE_PRODUCTS": ",".join(sources),
+            "STAGE": "predict",
+            "UNITS": units,
+            **{k: str(v) for k, v in more.items()},
+        }
 
     for first in range(0, len(index.ids), size):
         _predict(predictor, index, index.ids[first : first + size], folder, tags, lambda path: path)

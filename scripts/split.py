@@ -52,14 +52,19 @@ def _split(ctx: Context, item: Any) -> None:
     usable = [sample for sample in index.samples if sample.trainable]
     dates = {pair.date2 for pair in index.pairs.values()}
     if unknown := set(conf.holdout_dates) - dates:
-        raise ConfigError(f"split.holdout_dates: {', '.join(sorted(unknown))} is no t1 of the dataset.", f"Choose among {', '.join(sorted(dates))}.")
+        raise ConfigError(
+            f"split.holdout_dates: {', '.join(sorted(unknown))} is no t1 of the dataset.",
+            f"Choose among {', '.join(sorted(dates))}.",
+        )
     try:
         split = split_samples(
             [placing.placed(index, sample) for sample in usable], conf.method, conf.shares, conf.seed, conf.buffer_m,
             conf.block_tiles, conf.holdout_dates,
         )  # fmt: skip
     except ValueError as error:
-        raise ConfigError(f"split: {error}.", "Choose a smaller split.buffer_m, other shares, or smaller tiles.") from error
+        raise ConfigError(
+            f"split: {error}.", "Choose a smaller split.buffer_m, other shares, or smaller tiles."
+        ) from error
     _link(ctx, item, index, split)
     record = {
         "schema": "s2cr.split/1", "method": split.method, "seed": conf.seed, "buffer_m": conf.buffer_m, "note": split.note,

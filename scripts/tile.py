@@ -31,7 +31,10 @@ def run(ctx: Context) -> Report:
     count = 0
     # the three files of a tile wait for the disk together, not in turn
     for name, date in sorted(dates.items()):
-        with DateRasters(ctx.layout.preprocessed_root, date, ctx.conf.dataset.optical) as rasters, ThreadPoolExecutor(3) as pool:
+        with (
+            DateRasters(ctx.layout.preprocessed_root, date, ctx.conf.dataset.optical) as rasters,
+            ThreadPoolExecutor(3) as pool,
+        ):
             grid, tiles = rasters.grid, _tiles(ctx, rasters.grid)
             by_id = {f"{name}/{tile.id}": tile for tile in tiles}
             for item in ctx.todo(by_id, unit="tile"):

@@ -49,7 +49,9 @@ def run(conf: Path, count: int) -> None:
                     }
                     for part, (array, names) in parts.items():
                         path = layout.work / "tile_check" / f"{name}_{tile.id}_{part}.tif"
-                        raster.write(path, array, window, band_names=names, nodata=None if part == "mask" else float("nan"))
+                        raster.write(
+                            path, array, window, band_names=names, nodata=None if part == "mask" else float("nan")
+                        )
                     click.echo(f"{name} {tile.id}: {_statistics(cut)}; {len(tiles)} tiles in all")
 
 

@@ -45,12 +45,16 @@ def run(ctx: Context) -> Report:
             chosen, folder = wanted[item.id], RunFolder(ctx.layout.run(item.id))
             sets = (ctx.layout.dataset_set("train"), ctx.layout.dataset_set("val"))
             yamls = (ctx.resolve(chosen.model), ctx.resolve(chosen.train))
-            item.data.update(_train(item.id, folder, yamls, sets, ctx.layout.norm, ctx.log, _data_key(ctx), ctx.options.force))
+            item.data.update(
+                _train(item.id, folder, yamls, sets, ctx.layout.norm, ctx.log, _data_key(ctx), ctx.options.force)
+            )
             for path in folder.outputs():
                 item.output(path)
     for name in wanted:
         scores[name] = ctx.data_of(name)
-    shown = ", ".join(f"{name} change skill {data['skill_changed']:.2f}" for name, data in scores.items() if "skill_changed" in data)
+    shown = ", ".join(
+        f"{name} change skill {data['skill_changed']:.2f}" for name, data in scores.items() if "skill_changed" in data
+    )
     return ctx.report(metrics=scores, summary=f"validation: {shown}" if shown else "")
 
 
@@ -60,7 +64,13 @@ def _data_key(ctx: Context) -> str:
 
 
 def _train(
-    name: str, folder: RunFolder, yamls: tuple[Path, Path], sets: tuple[Path, Path], norm: Path, log: logging.Logger, data_key: str,
+    name: str,
+    folder: RunFolder,
+    yamls: tuple[Path, Path],
+    sets: tuple[Path, Path],
+    norm: Path,
+    log: logging.Logger,
+    data_key: str,
     fresh: bool = False,
 ) -> dict[str, float]:
     from models import backend
@@ -83,10 +93,16 @@ def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
 
     yamls = (values["model_yaml"], values["train_yaml"])
     if None in yamls:
-        raise ConfigError("Without CONF, --model and --train are both needed.", "./s2cr train --model GAN_confs/model.yaml --train GAN_confs/train.yaml")
+        raise ConfigError(
+            "Without CONF, --model and --train are both needed.",
+            "./s2cr train --model GAN_confs/model.yaml --train GAN_confs/train.yaml",
+        )
     model, conf = load_confs(*yamls)
     if conf.train_directory is None or conf.val_directory is None:
-        raise ConfigError(f"{yamls[1]}: train_directory and val_directory are empty.", "Name the folders dataset/train and dataset/val in it, or give a CONF.")
+        raise ConfigError(
+            f"{yamls[1]}: train_directory and val_directory are empty.",
+            "Name the folders dataset/train and dataset/val in it, or give a CONF.",
+        )
     sets = tuple((ROOT / Path(text).expanduser()).resolve() for text in (conf.train_directory, conf.val_directory))
     work = sets[0].parent.parent
     folder = work / "runs" / model.model_name

@@ -35,7 +35,15 @@ evaluate: {{truth_dir: "{{scene}}/truth", bootstrap: 100, baseline_pixels: 4000}
 report: {{synthetic: true, max_px: 300}}
 hpc: {{allow_login: true}}
 """
-SHORT = {"epoch": 2, "steps_per_epoch": 12, "checkpoint_steps": 5, "metric_step": 12, "weights_saving_step": 1, "im_saving_step": 2, "crop_px": 32}
+SHORT = {
+    "epoch": 2,
+    "steps_per_epoch": 12,
+    "checkpoint_steps": 5,
+    "metric_step": 12,
+    "weights_saving_step": 1,
+    "im_saving_step": 2,
+    "crop_px": 32,
+}
 
 
 @dataclass
@@ -48,7 +56,9 @@ class Chain:
 
     def run(self, stage: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         begin = time.monotonic()
-        result = subprocess.run([ROOT / "s2cr", stage, self.conf, *arguments], capture_output=True, text=True, check=False, timeout=600)
+        result = subprocess.run(
+            [ROOT / "s2cr", stage, self.conf, *arguments], capture_output=True, text=True, check=False, timeout=600
+        )
         self.seconds[stage] = time.monotonic() - begin
         if check and result.returncode != 0:
             raise AssertionError(f"{stage} ended with {result.returncode}:\n{result.stderr}")
@@ -57,7 +67,11 @@ class Chain:
     def start(self, stage: str) -> subprocess.Popen[bytes]:
         """Start a stage in a process group of its own, so that it can be killed with its children."""
         return subprocess.Popen(
-            [ROOT / "s2cr", stage, self.conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ
+            [ROOT / "s2cr", stage, self.conf],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ,
         )
 
 

@@ -99,7 +99,12 @@ def test_a_full_disk_ends_with_69_and_resumes(finished: Chain, tmp_path: Path) -
 
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", disk], check=False, capture_output=True).returncode != 0:
+    if (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", disk], check=False, capture_output=True
+        ).returncode
+        != 0
+    ):
         pytest.skip("mount is not permitted here")
     try:
         built = make_chain(tmp_path / "full")
@@ -110,7 +115,9 @@ def test_a_full_disk_ends_with_69_and_resumes(finished: Chain, tmp_path: Path) -
         (built.work / "items/tile.jsonl").unlink()
         result = built.run("tile", check=False)
         assert result.returncode == 69, result.stderr
-        assert "No space left" in result.stderr and "Free disk space" in result.stderr and "Traceback" not in result.stderr
+        assert (
+            "No space left" in result.stderr and "Free disk space" in result.stderr and "Traceback" not in result.stderr
+        )
         assert not [path for path in disk.rglob("*") if "s2cr-tmp" in path.name]
         subprocess.run(["mount", "-o", "remount,size=400m", disk], check=True)
         built.run("tile")

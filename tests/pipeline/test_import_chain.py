@@ -183,10 +183,17 @@ def test_scaler_is_fitted_on_train_only(toy: Toy) -> None:
     values = []
     for name in train.ids:
         sample = samples.read_sample(train.set_dir, name)
-        values += [sample.s2_t0[sample.clear_t0 & sample.window][:, 3], sample.s2_t1[sample.clear_t1 & sample.window][:, 3]]
+        values += [
+            sample.s2_t0[sample.clear_t0 & sample.window][:, 3],
+            sample.s2_t1[sample.clear_t1 & sample.window][:, 3],
+        ]
     nir = np.concatenate(values).astype(np.float64)
     group = next(g for g in scaler.groups if g.name == "NIR")
-    assert (group.n, group.mean, group.std) == (nir.size, pytest.approx(nir.mean(), abs=1e-9), pytest.approx(nir.std(), abs=1e-9))
+    assert (group.n, group.mean, group.std) == (
+        nir.size,
+        pytest.approx(nir.mean(), abs=1e-9),
+        pytest.approx(nir.std(), abs=1e-9),
+    )
     assert (toy.work / "norm/scaler.json").read_bytes() == (toy.work / "norm/scaler_fixed.json").read_bytes()
 
 
@@ -212,7 +219,11 @@ def test_leak_check(toy: Toy) -> None:
     good, train = path.read_text(), json.loads((toy.work / "dataset/train/index.json").read_text())
     data = json.loads(good)
     stranger = train["samples"][0]
-    copies = [(toy.work / f"dataset/{name}/{folder}/{stranger['id']}.tif") for folder in samples.FOLDERS.values() for name in ("train", "test")]
+    copies = [
+        (toy.work / f"dataset/{name}/{folder}/{stranger['id']}.tif")
+        for folder in samples.FOLDERS.values()
+        for name in ("train", "test")
+    ]
     try:
         path.write_text(json.dumps({**data, "samples": [*data["samples"], stranger]}))
         for source, target in zip(copies[::2], copies[1::2], strict=True):

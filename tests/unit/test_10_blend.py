@@ -97,7 +97,9 @@ def test_composite_touches_only_cloud_and_feather():
     prediction[:, 39, 39] = np.nan
     image, source = composite(observed, prediction, cloudy)
     rows, cols = np.mgrid[:40, :40]
-    distance = np.hypot(np.clip(np.maximum(15 - rows, rows - 24), 0, None), np.clip(np.maximum(15 - cols, cols - 24), 0, None))
+    distance = np.hypot(
+        np.clip(np.maximum(15 - rows, rows - 24), 0, None), np.clip(np.maximum(15 - cols, cols - 24), 0, None)
+    )
     near_hole = np.hypot(rows, cols) <= 5
     far = (distance > 5) & (distance >= 6) & ~near_hole & (np.hypot(rows, cols) >= 6)
     assert (image[:, far] == np.float32(0.2)).all() and (source[far] == 0).all()

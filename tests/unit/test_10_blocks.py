@@ -26,8 +26,10 @@ def placed(grid=GRID, size=80, overlap=0, site="aoi", dates=DATES, changed=lambd
 
 def gap(a, b):
     """Distance of two boxes, written differently from the code: over their four corners and edges."""
+
     def axis(low1, high1, low2, high2):
         return 0.0 if low1 <= high2 and low2 <= high1 else min(abs(low1 - high2), abs(low2 - high1))
+
     return math.hypot(axis(a[0], a[2], b[0], b[2]), axis(a[1], a[3], b[1], b[3]))
 
 
@@ -181,7 +183,8 @@ def test_random_split_of_single_tiles_is_a_leak():
 def test_ids_1_13_and_139_never_match_one_another():
     far = [(i * 1e5, 0.0, i * 1e5 + 800, 800.0) for i in range(3)]
     one, thirteen, many = (
-        Placed(f"s_{name}", "ROIs1970_fall", f"p{name}", name, "d", "32631", box) for name, box in zip(("1", "13", "139"), far, strict=True)
+        Placed(f"s_{name}", "ROIs1970_fall", f"p{name}", name, "d", "32631", box)
+        for name, box in zip(("1", "13", "139"), far, strict=True)
     )
     assert find_leaks({"train": [one], "val": [thirteen], "test": [many]}, 800.0) == []
     again = Placed("other", "ROIs1970_fall", "p1", "1", "d", "32631", (5e5, 0, 5e5 + 800, 800))

@@ -16,7 +16,11 @@ def brute_force(x, valid, k):
             continue
         near = sorted(((i - r) ** 2 + (j - c) ** 2, i, j) for i, j in good)[:k]
         weight = [d2**-0.5 for d2, _, _ in near]
-        out[r, c] = sum(w * float(x[i, j]) for w, (_, i, j) in zip(weight, near, strict=True)) / sum(weight) if len(near) == k else np.nan
+        out[r, c] = (
+            sum(w * float(x[i, j]) for w, (_, i, j) in zip(weight, near, strict=True)) / sum(weight)
+            if len(near) == k
+            else np.nan
+        )
     return out
 
 
@@ -82,7 +86,8 @@ def test_true_neighbours_beat_columns_on_correlated_speckle():
 
     rng = np.random.default_rng(3)
     field = sum(
-        gaussian_filter(rng.normal(size=(128, 128)), 1.18) ** 2 + gaussian_filter(rng.normal(size=(128, 128)), 1.18) ** 2
+        gaussian_filter(rng.normal(size=(128, 128)), 1.18) ** 2
+        + gaussian_filter(rng.normal(size=(128, 128)), 1.18) ** 2
         for _ in range(5)
     )
     holes = rng.random(field.shape) < 0.01

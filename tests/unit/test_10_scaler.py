@@ -114,12 +114,27 @@ def test_fixed_values_by_hand():
     s2 = np.full((2, 2, 5), 0.4, np.float32)
     s2[0, 1, 0] = 1.7
     x, valid = fixed.network_input(s1_t0, s1_t1, s2, {"VV": 1.0, "VH": -1.0})
-    assert fixed.input_names == ("VV_t0", "VH_t0", "VV_t1", "VH_t1", "dVV", "dVH", "B04_t0", "B03_t0", "B02_t0", "B08_t0", "B12_t0", "valid")
+    assert fixed.input_names == (
+        "VV_t0",
+        "VH_t0",
+        "VV_t1",
+        "VH_t1",
+        "dVV",
+        "dVH",
+        "B04_t0",
+        "B03_t0",
+        "B02_t0",
+        "B08_t0",
+        "B12_t0",
+        "valid",
+    )
     np.testing.assert_allclose(x[1, 1], [0, 0, 3 / 12.5, 3 / 16.25, 2 / 6, 4 / 6, 1, 1, 1, 1, 1, 1], atol=2e-6)
     assert x[0, 0, 2] == 1.0 and x[0, 0, 4] == 1.0  # both clips
     assert x[0, 1, 6] == pytest.approx(3.4)  # reflectance cut at 1
     assert valid.all()
-    np.testing.assert_allclose(fixed.apply_label(np.array([[[0.0, 0.15, 0.4, 1.0, 2.0]]], np.float32)), [[[-0.6, 0, 1, 3.4, 3.4]]], atol=1e-6)
+    np.testing.assert_allclose(
+        fixed.apply_label(np.array([[[0.0, 0.15, 0.4, 1.0, 2.0]]], np.float32)), [[[-0.6, 0, 1, 3.4, 3.4]]], atol=1e-6
+    )
     assert (fixed.apply_label(s2, clip=True) <= 1).all()
 
 

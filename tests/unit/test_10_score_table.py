@@ -18,7 +18,9 @@ def _judged(predict) -> dict:
         before = np.full((16, 16, 3), [0.05, 0.35, 0.15])
         after = before.copy()
         after[:, :8] = [0.1, 0.15, 0.25]
-        truth = evaluation.truth_of(SETTINGS, before, after, np.ones((16, 16), bool), {"under_cloud": np.zeros((16, 16), bool)})
+        truth = evaluation.truth_of(
+            SETTINGS, before, after, np.ones((16, 16), bool), {"under_cloud": np.zeros((16, 16), bool)}
+        )
         judge.add(block, predict(before, after), truth)
     return {"observed": judge.to_json(50, 1)}
 
@@ -38,7 +40,10 @@ def test_strata_and_figures_by_hand() -> None:
     table = _table()
     rows = {name: row["observed"]["strata"] for name, row in table["methods"].items() if "observed" in row}
     assert rows["copy_t0"]["changed"]["pixels"] == 256 and rows["copy_t0"]["unchanged"]["pixels"] == 256
-    assert rows["copy_t0"]["all"]["mae"] == (0.05 + 0.2 + 0.1) / 3 / 2 or abs(rows["copy_t0"]["all"]["mae"] - 0.35 / 6) < 1e-12
+    assert (
+        rows["copy_t0"]["all"]["mae"] == (0.05 + 0.2 + 0.1) / 3 / 2
+        or abs(rows["copy_t0"]["all"]["mae"] - 0.35 / 6) < 1e-12
+    )
     assert abs(rows["half"]["changed"]["skill"] - 0.75) < 1e-12
     assert rows["perfect"]["all"]["psnr"] == "inf" and rows["copy_t0"]["unchanged"]["skill"] is None
 
@@ -72,7 +77,9 @@ def test_copy_is_first_and_the_winner_is_named() -> None:
 
 def test_copy_wins_when_it_wins() -> None:
     methods = {"copy_t0": _judged(lambda b, a: b), "worse": _judged(lambda b, a: b - 0.1)}
-    table = score_table.build(methods, ["worse"], {"samples": 1, "set": "test", "pairs": 1, "synthetic": False, "hidden_truth": False})
+    table = score_table.build(
+        methods, ["worse"], {"samples": 1, "set": "test", "pairs": 1, "synthetic": False, "hidden_truth": False}
+    )
     assert table["best"]["observed"]["psnr_all"] == "copy_t0"
     assert "synthetic" not in score_table.csv_text(table)
 
@@ -80,7 +87,12 @@ def test_copy_wins_when_it_wins() -> None:
 def test_csv_is_long_and_carries_intervals() -> None:
     rows = list(csv.DictReader(score_table.csv_text(_table()).splitlines()))
     found = [r for r in rows if (r["method"], r["part"], r["figure"]) == ("half", "changed", "skill")]
-    assert len(found) == 1 and float(found[0]["value"]) == 0.75 and float(found[0]["low"]) <= 0.75 and found[0]["note"] == "synthetic"
+    assert (
+        len(found) == 1
+        and float(found[0]["value"]) == 0.75
+        and float(found[0]["low"]) <= 0.75
+        and found[0]["note"] == "synthetic"
+    )
 
 
 def test_plain_makes_json_of_everything() -> None:

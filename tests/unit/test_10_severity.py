@@ -135,7 +135,9 @@ def test_burned_area_of_real_fires(fire):
     from utils.io import raster
 
     root = Path(os.environ["S2CR_DATA"]) / "fires"
-    grid = raster.info(root / f"post_fire/{fire}.tif").grid  # DOVE: before 376 columns, after 320; join on the common grid
+    grid = raster.info(
+        root / f"post_fire/{fire}.tif"
+    ).grid  # DOVE: before 376 columns, after 320; join on the common grid
     names = ("B02", "B03", "B04", "B08", "B12")
     pre = dict(zip(names, raster.read_on_grid(root / f"pre_fire/{fire}.tif", grid) / 1e4))
     post = dict(zip(names, raster.read(root / f"post_fire/{fire}.tif") / 1e4))

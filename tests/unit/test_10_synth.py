@@ -144,7 +144,9 @@ def test_each_confuser_changes_something_alone(name: str) -> None:
 
 
 def test_switching_one_confuser_leaves_the_others() -> None:
-    full, less = (make_scene(SceneParams(seed=5, size_px=128, confusers=names)) for names in (CONFUSERS, CONFUSERS - {"logging"}))
+    full, less = (
+        make_scene(SceneParams(seed=5, size_px=128, confusers=names)) for names in (CONFUSERS, CONFUSERS - {"logging"})
+    )
     assert np.array_equal(full.severity > 0, less.severity > 0) and np.array_equal(full.moisture[1], less.moisture[1])
 
 
@@ -220,5 +222,7 @@ def test_noise_table_is_what_the_product_can_store() -> None:
     table = sar.noise_table(1500, 900, "VH")
     assert all(float(f"{v:.6e}") == v for v in table.range_lut.ravel())
     image = table.image(1500, 900)
-    assert image[667, 40] == pytest.approx(table.range_lut[1, 1] * np.interp(667, table.azimuth_lines, table.azimuth_lut), rel=1e-6)
+    assert image[667, 40] == pytest.approx(
+        table.range_lut[1, 1] * np.interp(667, table.azimuth_lines, table.azimuth_lut), rel=1e-6
+    )
     assert image.min() > 500 and image.max() < 1500

@@ -110,7 +110,9 @@ def test_flat_ground_gives_gamma_over_tangent(surface: geometry.Surface, descend
     image = geometry.beta_nought(height, power, (-N * 5.0, N * 5.0), STEP, surface, orbit, grid)[0]
     line, sample = np.meshgrid(np.arange(60, grid.lines - 60, 7), np.arange(60, grid.samples - 60, 7), indexing="ij")
     t = grid.first_line_s + line * grid.dt_s
-    points = orbits.ground_point(orbit, t, grid.slant_range(t, sample), height_m, orbits.geodetic_to_ecef(LON, LAT, 0.0))
+    points = orbits.ground_point(
+        orbit, t, grid.slant_range(t, sample), height_m, orbits.geodetic_to_ecef(LON, LAT, 0.0)
+    )
     lon, lat, _ = orbits.ecef_to_geodetic(points)
     sight = orbit.state(t)[0] - points
     theta = np.arccos((sight * orbits.ellipsoid_normal(lon, lat)).sum(-1) / np.linalg.norm(sight, axis=-1))

@@ -19,7 +19,10 @@ from utils.science.tracks import pass_at
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 
 DATA = os.environ.get("S2CR_DATA")
-real = [pytest.mark.realdata, pytest.mark.skipif(DATA is None, reason="S2CR_DATA does not name the folder of real samples")]
+real = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(DATA is None, reason="S2CR_DATA does not name the folder of real samples"),
+]
 RGBN = ("B04", "B03", "B02", "B08")
 
 
@@ -51,7 +54,11 @@ def cube(tmp_path: Path) -> Path:
     """A small netCDF-4 file as xarray writes it, rows from south to north."""
     path = tmp_path / "cube.nc"
     with h5py.File(path, "w") as file:
-        for name, values in {"timestamp": np.array([0, 86400]), "y": np.arange(5.0, 45, 10), "x": np.arange(105.0, 155, 10)}.items():
+        for name, values in {
+            "timestamp": np.array([0, 86400]),
+            "y": np.arange(5.0, 45, 10),
+            "x": np.arange(105.0, 155, 10),
+        }.items():
             file[name] = values
             file[name].make_scale(name)
         file["timestamp"].attrs["units"] = "seconds since 2018-02-25 10:00:01"
@@ -91,9 +98,20 @@ def dated(day: str, site: str = "a", optical: bool = True) -> DatedSet:
 
 
 def test_pairs_never_mix_sites_and_count_calendar_days():
-    sets = [dated("2020-01-01"), dated("2020-01-31"), dated("2020-03-15"), dated("2020-06-01", "b"), dated("2020-07-05", "b", optical=False)]
+    sets = [
+        dated("2020-01-01"),
+        dated("2020-01-31"),
+        dated("2020-03-15"),
+        dated("2020-06-01", "b"),
+        dated("2020-07-05", "b", optical=False),
+    ]
     names = [(a.id, b.id) for a, b in importer.make_pairs(sets, False, 30, None)]
-    assert names == [("a2020-01-01", "a2020-01-31"), ("a2020-01-01", "a2020-03-15"), ("a2020-01-31", "a2020-03-15"), ("b2020-06-01", "b2020-07-05")]
+    assert names == [
+        ("a2020-01-01", "a2020-01-31"),
+        ("a2020-01-01", "a2020-03-15"),
+        ("a2020-01-31", "a2020-03-15"),
+        ("b2020-06-01", "b2020-07-05"),
+    ]
     assert len(importer.make_pairs(sets, True, 30, None)) == 7  # without S2 a date is never t0
     assert len(importer.make_pairs(sets, True, 31, 2)) == 2
     with pytest.raises(NothingFoundError, match="widest gap is 74 days"):
@@ -184,7 +202,10 @@ class TestBelgium:
     def test_one_track_and_nearest_acquisition(self):
         sets = self.sets()
         assert {d.s1.relative_orbit for d in sets} == {161}
-        gaps = [abs((dt.datetime.fromisoformat(d.s1.start) - dt.datetime.fromisoformat(d.s2.start)).total_seconds()) / 86400 for d in sets]
+        gaps = [
+            abs((dt.datetime.fromisoformat(d.s1.start) - dt.datetime.fromisoformat(d.s2.start)).total_seconds()) / 86400
+            for d in sets
+        ]
         assert max(gaps) <= 3.1  # six days apart on one track
         assert {d.s1.relative_orbit for d in self.sets(59)} == {59}
         with pytest.raises(ConfigError, match=r"\[59, 161\]"):
@@ -252,12 +273,16 @@ class TestTwoDates:
         root = Path(__file__).parents[2]
         text = (root / "confs/real_two_dates.yaml").read_text()
         assert "allow_mixed_orbit: true" in text
-        text = text.replace("allow_mixed_orbit: true", "allow_mixed_orbit: false").replace("work/real_two_dates", str(tmp_path / "work"))
+        text = text.replace("allow_mixed_orbit: true", "allow_mixed_orbit: false").replace(
+            "work/real_two_dates", str(tmp_path / "work")
+        )
         (tmp_path / "default.yaml").write_text((root / "confs/default.yaml").read_text())
         (tmp_path / "conf.yaml").write_text(text)
         codes = []
         for stage in ("import_data", "tile", "build_dataset"):
-            result = subprocess.run([root / "s2cr", stage, tmp_path / "conf.yaml"], capture_output=True, text=True, check=False)
+            result = subprocess.run(
+                [root / "s2cr", stage, tmp_path / "conf.yaml"], capture_output=True, text=True, check=False
+            )
             codes.append(result.returncode)
         assert codes == [0, 0, 65]
         assert "track 107 descending" in result.stderr and "track 173 ascending" in result.stderr
@@ -273,7 +298,11 @@ def test_listed_items_errors():
         import_layouts.listed([item], Path(), "s", "SCL")
     item.sensor = "sentinel1"
     (found,) = import_layouts.listed([item], Path("root"), "s", "SCL")
-    assert found.s2 is None and [p.name for p in found.s1.planes] == ["B02", CLOUD] and found.s1.start == "2020-01-01T00:00:00"
+    assert (
+        found.s2 is None
+        and [p.name for p in found.s1.planes] == ["B02", CLOUD]
+        and found.s1.start == "2020-01-01T00:00:00"
+    )
     with pytest.raises(ConfigError, match="second sentinel1"):
         import_layouts.listed([item, item], Path(), "s", None)
     item.acquired = "yesterday"

@@ -88,12 +88,18 @@ def test_label_marks_the_corner_only() -> None:
     picture = np.full((60, 200, 3), 200, np.uint8)
     marked = pictures.label(picture, "synthetic")
     assert (marked[:10, :10] != 200).any() and (marked[30:] == 200).all()
-    assert pictures.label(picture[:10], "synthetic") is not None and np.array_equal(pictures.label(picture, ""), picture)
+    assert pictures.label(picture[:10], "synthetic") is not None and np.array_equal(
+        pictures.label(picture, ""), picture
+    )
 
 
 def test_page_escapes_and_asks_for_nothing_outside() -> None:
     layer = html.Layer("a<b", "Group", b"\x89PNG", "image/png", "x & y", (((1, 2, 3), "word"),), None, "short")
-    text = html.page("T<i>", [html.viewer("v", [layer], (10, 20), "synthetic"), html.table(["m", "<x>"], [["a", "1"]], best=[(0, 1)])], "synthetic").decode()
+    text = html.page(
+        "T<i>",
+        [html.viewer("v", [layer], (10, 20), "synthetic"), html.table(["m", "<x>"], [["a", "1"]], best=[(0, 1)])],
+        "synthetic",
+    ).decode()
     assert "T&lt;i&gt;" in text and "a&lt;b" in text and "x &amp; y" in text and "&lt;x&gt;" in text
     assert "<td class=best>1</td>" in text and "name=viewport" in text and "prefers-color-scheme:dark" in text
     assert "data:image/png;base64,iVBORw==" in text and "default-src 'none'" in text

@@ -41,7 +41,9 @@ def test_first_product_with_data_wins(tmp_path):
     with DateRasters(tmp_path, Acquisition("d", ("A", "B"), ("C", "D"), {}), ("B04",)) as rasters:
         cut = rasters.cut(Window(2, 3, 4, 27))
     vv, columns = cut.sar[0, 0], np.arange(3, 30)
-    np.testing.assert_array_equal(vv, np.select([columns < 18, columns < 25], [np.float32(0.1), np.float32(0.2)], np.float32(np.nan)))
+    np.testing.assert_array_equal(
+        vv, np.select([columns < 18, columns < 25], [np.float32(0.1), np.float32(0.2)], np.float32(np.nan))
+    )
     np.testing.assert_array_equal(cut.mask[1, 0], np.select([columns < 18, columns < 25], [1, 2], 4))
     np.testing.assert_array_equal(cut.optical[0, 0], np.where(columns < 10, np.float32(0.2), np.float32(0.4)))
     np.testing.assert_array_equal(cut.mask[0, 0], np.where(columns < 10, 0, 1))
@@ -93,7 +95,10 @@ def test_filters_by_hand():
     assert verdict(s1, s2, cloud, owned, Limits(0.7, 20, True, 0.3, 0.95, 0.05, 0.02)).reason is None
     cloud[1] = 1
     cloud[1, :4] = 0  # 25 % clear
-    assert verdict(s1, s2, cloud, owned, Limits(0.7, 20, True, 0.3, 0.95, 0.05, 0.02)).reason == "label: 25 % clear, at least 30 %"
+    assert (
+        verdict(s1, s2, cloud, owned, Limits(0.7, 20, True, 0.3, 0.95, 0.05, 0.02)).reason
+        == "label: 25 % clear, at least 30 %"
+    )
 
 
 def test_bad_inputs_are_skipped_with_the_reason():
@@ -141,7 +146,10 @@ def test_index_errors(tmp_path, content, text):
 def test_sample_errors_and_order(tmp_path):
     rng = np.random.default_rng(0)
     grid = Grid(32755, 0, 0, 10, -10, 8, 8)
-    arrays = {part: rng.random((bands, 8, 8), dtype=np.float32) for part, bands in {"s1_t0": 2, "s1_t1": 2, "s2_t0": 4, "s2_t1": 4}.items()}
+    arrays = {
+        part: rng.random((bands, 8, 8), dtype=np.float32)
+        for part, bands in {"s1_t0": 2, "s1_t1": 2, "s2_t0": 4, "s2_t1": 4}.items()
+    }
     for part, array in arrays.items():
         raster.write(samples.sample_path(tmp_path, part, "p001_r0000_c0000"), array, grid)
     with pytest.raises(InputError, match="mask"):

@@ -60,7 +60,9 @@ def test_two_runs_give_the_same_bytes(archive: dict[str, Path], tmp_path: Path) 
 
 def test_names_obey_grammar_and_orbit_formulas(archive: dict[str, Path]) -> None:
     for key, plan in S1_PLANS.items():
-        match = re.fullmatch(r"(S1[AB])_IW_GRDH_1S(DV|SV)_(\d{8}T\d{6})_(\d{8}T\d{6})_(\d{6})_[0-9A-F]{6}_[0-9A-F]{4}", archive[key].stem)
+        match = re.fullmatch(
+            r"(S1[AB])_IW_GRDH_1S(DV|SV)_(\d{8}T\d{6})_(\d{8}T\d{6})_(\d{6})_[0-9A-F]{6}_[0-9A-F]{4}", archive[key].stem
+        )
         assert match is not None and match[2] == ("DV" if len(plan.pols) == 2 else "SV")
         shift = {"S1A": 73, "S1B": 27}[match[1]]
         assert (int(match[5]) - shift) % 175 + 1 == plan.identity.relative_orbit
@@ -69,7 +71,9 @@ def test_names_obey_grammar_and_orbit_formulas(archive: dict[str, Path]) -> None
         relative = (s2.absolute_orbit + 2) % 143 + 1 if s2.platform == "S2A" else (s2.absolute_orbit - 27) % 143 + 1
         assert relative == 30
     between = S1_PLANS["s1_t1"].identity.centre - S1_PLANS["s1_t0"].identity.centre
-    assert abs((between.total_seconds() + 43200 * 12) % (86400 * 12) - 43200 * 12) < 60  # same track: multiples of 12 days
+    assert (
+        abs((between.total_seconds() + 43200 * 12) % (86400 * 12) - 43200 * 12) < 60
+    )  # same track: multiples of 12 days
     assert S1_PLANS["s1_t1"].identity.absolute_orbit - S1_PLANS["s1_t0"].identity.absolute_orbit == 175 * 7
 
 
@@ -101,7 +105,9 @@ def test_manifest_states_size_and_md5_of_every_file(archive: dict[str, Path], ke
 def test_measurement_is_plain_uint16_with_control_points(archive: dict[str, Path]) -> None:
     path = archive["s1_t0"]
     root = _tree(path, r"annotation/s1a-iw-grd-vv")
-    lines, samples = (int(root.findtext(f"imageAnnotation/imageInformation/{n}") or 0) for n in ("numberOfLines", "numberOfSamples"))
+    lines, samples = (
+        int(root.findtext(f"imageAnnotation/imageInformation/{n}") or 0) for n in ("numberOfLines", "numberOfSamples")
+    )
     with zipfile.ZipFile(path) as stored_zip:
         member = next(n for n in stored_zip.namelist() if "-vv-" in n and n.endswith(".tiff"))
     dataset = gdal.Open(f"/vsizip/{path}/{member}")
@@ -115,7 +121,10 @@ def test_measurement_is_plain_uint16_with_control_points(archive: dict[str, Path
     assert len(points) == len(grid) == 210
     for control, node in zip(points, grid, strict=True):
         assert pytest.approx(float(node.findtext("longitude") or 0), abs=1e-12) == control.GCPX
-        assert (control.GCPLine, control.GCPPixel) == (float(node.findtext("line") or 0), float(node.findtext("pixel") or 0))
+        assert (control.GCPLine, control.GCPPixel) == (
+            float(node.findtext("line") or 0),
+            float(node.findtext("pixel") or 0),
+        )
 
 
 def _seconds(text: str, reference: datetime) -> float:
@@ -141,7 +150,10 @@ def test_geolocation_grid_agrees_with_orbit_and_ground_range(archive: dict[str, 
     sr0 = float(nearest.findtext("sr0") or 0)
     dt = float(info.findtext("azimuthTimeInterval") or 0)
     for node in root.findall("geolocationGrid/geolocationGridPointList/geolocationGridPoint")[::13]:
-        value = {name: float(node.findtext(name) or 0) for name in ("longitude", "latitude", "height", "line", "pixel", "slantRangeTime")}
+        value = {
+            name: float(node.findtext(name) or 0)
+            for name in ("longitude", "latitude", "height", "line", "pixel", "slantRangeTime")
+        }
         point = geodetic_to_ecef(value["longitude"], value["latitude"], value["height"])
         stated = _seconds(node.findtext("azimuthTime") or "", reference)
         assert stated == pytest.approx(value["line"] * dt, abs=2e-6)
@@ -175,7 +187,10 @@ def test_pixels_bear_the_annotated_noise_and_calibration(tmp_path: Path) -> None
     assert np.all(np.abs(found - beta0) <= bound)
     calibration = _tree(path, r"calibration/calibration-.*-vv-").find("calibrationVectorList/calibrationVector")
     assert calibration is not None
-    tables = {n: np.array((calibration.findtext(n) or "").split(), dtype=float) for n in ("sigmaNought", "betaNought", "gamma")}
+    tables = {
+        n: np.array((calibration.findtext(n) or "").split(), dtype=float)
+        for n in ("sigmaNought", "betaNought", "gamma")
+    }
     assert np.all(tables["betaNought"] == 474.0)
     theta = np.degrees(np.arcsin((tables["betaNought"] / tables["sigmaNought"]) ** 2))
     assert np.all((theta > 36) & (theta < 38))
@@ -227,7 +242,9 @@ def test_tile_metadata_describe_the_rasters(archive: dict[str, Path]) -> None:
     assert float(root.findtext(".//CLOUDY_PIXEL_PERCENTAGE") or 0) == pytest.approx(share, abs=1e-4) and share > 5
     images = [e.text or "" for e in _tree(archive["s2_t1"], "MTD_MSIL2A.xml").iter("IMAGE_FILE")]
     with zipfile.ZipFile(archive["s2_t1"]) as stored_zip:
-        assert {f"{archive['s2_t1'].stem}.SAFE/{image}.jp2" for image in images} == {n for n in stored_zip.namelist() if n.endswith(".jp2")}
+        assert {f"{archive['s2_t1'].stem}.SAFE/{image}.jp2" for image in images} == {
+            n for n in stored_zip.namelist() if n.endswith(".jp2")
+        }
 
 
 def test_outline_maps_back_to_the_intended_grid(tmp_path: Path) -> None:
@@ -266,10 +283,18 @@ def test_structure_is_a_part_of_real_products(archive: dict[str, Path]) -> None:
         pytest.skip("S2CR_DATA is not set")
     data = Path(os.environ["S2CR_DATA"])
     real = next((data / "sentinel1").glob("S1A_*20210809*.zip"))
-    for pattern in (r"annotation/s1a-iw-grd-vv", r"calibration/calibration-.*-vv", r"calibration/noise-.*-vv", r"manifest\.safe"):
+    for pattern in (
+        r"annotation/s1a-iw-grd-vv",
+        r"calibration/calibration-.*-vv",
+        r"calibration/noise-.*-vv",
+        r"manifest\.safe",
+    ):
         extra = _paths(_tree(archive["s1_t0"], pattern)) - _paths(_tree(real, pattern))
         assert not extra, f"{pattern}: not in real products: {sorted(extra)}"
     folder = next((data / "sentinel2").glob("S2A_MSIL2A_20190212*"))
-    for pattern, path in (("MTD_MSIL2A.xml", folder / "MTD_MSIL2A.xml"), ("MTD_TL.xml", next(folder.glob("GRANULE/*/MTD_TL.xml")))):
+    for pattern, path in (
+        ("MTD_MSIL2A.xml", folder / "MTD_MSIL2A.xml"),
+        ("MTD_TL.xml", next(folder.glob("GRANULE/*/MTD_TL.xml"))),
+    ):
         extra = _paths(_tree(archive["s2_t0"], pattern)) - _paths(ElementTree.parse(path).getroot())
         assert not extra, f"{pattern}: not in real products: {sorted(extra)}"

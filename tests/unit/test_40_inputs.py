@@ -39,7 +39,13 @@ def test_masked_pixels_have_no_weight_and_no_nan() -> None:
     before, after, window = raw.s2_t0.copy(), raw.s2_t1.copy(), raw.window.copy()
     before[1, 1, 2], after[2, 2, 0], window[3, 3] = np.nan, np.nan, False
     tile = prepare_tile(replace(raw, cloud_t1=cloud, s2_t0=before, s2_t1=after, window=window), FIXED, MEDIAN, 6, False)
-    assert sorted(zip(*map(list, np.nonzero(tile.weight == 0)), strict=True)) == [(0, 0), (0, 1), (1, 1), (2, 2), (3, 3)]
+    assert sorted(zip(*map(list, np.nonzero(tile.weight == 0)), strict=True)) == [
+        (0, 0),
+        (0, 1),
+        (1, 1),
+        (2, 2),
+        (3, 3),
+    ]
     assert np.isfinite(tile.x).all()
     assert np.isfinite(tile.y).all()
     assert np.array_equal(tile.y[2, 2], tile.x[2, 2, 6:10])  # no label: S2(t0)
@@ -113,8 +119,12 @@ def test_augmentation_in_physical_units() -> None:
     assert np.allclose(changed.x[..., 0] - tile.x[..., 0], shifts_db[0] * 2 / 25, atol=1e-5)
     assert np.allclose(changed.x[..., 3] - tile.x[..., 3], shifts_db[1] * 2 / 32.5, atol=1e-5)
     assert np.allclose(FIXED.invert_label(changed.y), gain * FIXED.invert_label(tile.y), atol=1e-6)
-    assert np.allclose(FIXED.invert_label(changed.x[..., 6:10]), gain * FIXED.invert_label(tile.x[..., 6:10]), atol=1e-6)
-    assert np.array_equal(changed.x[..., 4:6], tile.x[..., 4:6])  # differences are recentred: a gain of the scene drops out
+    assert np.allclose(
+        FIXED.invert_label(changed.x[..., 6:10]), gain * FIXED.invert_label(tile.x[..., 6:10]), atol=1e-6
+    )
+    assert np.array_equal(
+        changed.x[..., 4:6], tile.x[..., 4:6]
+    )  # differences are recentred: a gain of the scene drops out
     dropped = augment(tile, resunet_conf(augment={"drop_s1_t0": 1.0}), UNITS, 6, np.random.default_rng(0))
     assert not dropped.x[..., [0, 1, 4, 5]].any()
     assert np.array_equal(dropped.x[..., 2:4], tile.x[..., 2:4])
@@ -124,8 +134,12 @@ def test_flips_move_all_arrays_alike() -> None:
     tile = _tile(4)
     for seed in range(6):
         turned = augment(tile, resunet_conf(augment={"flips": True}), UNITS, 6, np.random.default_rng(seed))
-        before = sorted(map(tuple, np.concatenate([tile.x, tile.y, tile.weight[..., None]], -1).reshape(-1, 16).tolist()))
-        after = sorted(map(tuple, np.concatenate([turned.x, turned.y, turned.weight[..., None]], -1).reshape(-1, 16).tolist()))
+        before = sorted(
+            map(tuple, np.concatenate([tile.x, tile.y, tile.weight[..., None]], -1).reshape(-1, 16).tolist())
+        )
+        after = sorted(
+            map(tuple, np.concatenate([turned.x, turned.y, turned.weight[..., None]], -1).reshape(-1, 16).tolist())
+        )
         assert before == after
 
 

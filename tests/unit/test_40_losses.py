@@ -57,7 +57,9 @@ def test_spectral_angle_in_radians() -> None:
 def test_index_error_and_its_clamped_denominator() -> None:
     expected = abs((0.4 - 0.1) / 0.5 - 0.0)
     assert float(losses.index_error(P, T, FIRST, ((1, 0),))) == pytest.approx(expected, rel=1e-5)
-    assert float(losses.normalised_difference(np.float32(0.012), np.float32(0.006))) == pytest.approx(0.006 / 0.03, rel=1e-5)
+    assert float(losses.normalised_difference(np.float32(0.012), np.float32(0.006))) == pytest.approx(
+        0.006 / 0.03, rel=1e-5
+    )
 
 
 def test_ssim_of_constants_and_of_equal_images() -> None:
@@ -79,7 +81,14 @@ def test_ssim_equals_scikit_image() -> None:
     a = rng.uniform(0, 0.5, (1, 24, 24, 2)).astype("float32")
     b = (a + rng.normal(0, 0.05, a.shape)).astype("float32")
     _, full = structural_similarity(
-        a[0], b[0], channel_axis=-1, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        a[0],
+        b[0],
+        channel_axis=-1,
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
     )
     expected = 1 - full[5:-5, 5:-5].mean()
     assert float(losses.ssim_loss(a, b, np.ones((1, 24, 24), np.float32))) == pytest.approx(expected, abs=1e-5)

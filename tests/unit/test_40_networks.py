@@ -94,7 +94,9 @@ def test_a_contradiction_names_both_numbers(keys: dict[str, object], words: str)
 
 
 def test_shapes_that_agree_or_are_null_pass() -> None:
-    registry.check_shapes(ModelConf(input_shape=(80, 80, 8), dim_gt_image=(80, 80, 4)), ("B04", "B03", "B02", "B08"), 80)
+    registry.check_shapes(
+        ModelConf(input_shape=(80, 80, 8), dim_gt_image=(80, 80, 4)), ("B04", "B03", "B02", "B08"), 80
+    )
     registry.check_shapes(ModelConf(model="resunet"), ("B04", "B12"), 64)
 
 

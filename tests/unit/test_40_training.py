@@ -61,7 +61,10 @@ def test_killed_at_step_7_and_resumed_gives_equal_bytes(tmp_path: Path, model: M
     Training(task(tmp_path / "cut", model, conf)).fit()
     assert _digests(tmp_path / "cut") == _digests(tmp_path / "whole")
     history = [json.loads(line) for line in (tmp_path / "whole" / "history.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in history] == [*range(conf.metric_step, history[-1]["step"], conf.metric_step), history[-1]["step"]]
+    assert [record["step"] for record in history] == [
+        *range(conf.metric_step, history[-1]["step"], conf.metric_step),
+        history[-1]["step"],
+    ]
 
 
 def test_a_signal_saves_and_exits_75(tmp_path: Path) -> None:
@@ -97,7 +100,9 @@ def test_other_settings_do_not_take_the_checkpoints(tmp_path: Path) -> None:
     second.resume()
     assert second.at.step == 0
     assert first.checkpoints.folder != second.checkpoints.folder
-    more = Training(task(tmp_path, RESUNET, resunet_conf(epoch=2, steps_per_epoch=2, load_model=1)))  # the published way: continue at epoch 2
+    more = Training(
+        task(tmp_path, RESUNET, resunet_conf(epoch=2, steps_per_epoch=2, load_model=1))
+    )  # the published way: continue at epoch 2
     more.resume()
     assert more.at.step == 2
     with pytest.raises(ConfigError, match=r"no checkpoint of epoch 9.*there are: 1"):
@@ -107,7 +112,12 @@ def test_other_settings_do_not_take_the_checkpoints(tmp_path: Path) -> None:
 def test_only_the_newest_and_the_best_checkpoint_stay(tmp_path: Path) -> None:
     store = Checkpoints(tmp_path, "abc", keep=2)
     for step in (1, 2, 3, 4, 5):
-        store.save(step, {"w": np.arange(step)}, {"progress": {"step": step}, "batch_of_epoch": 0, "epochs_done": step}, best_step=2)
+        store.save(
+            step,
+            {"w": np.arange(step)},
+            {"progress": {"step": step}, "batch_of_epoch": 0, "epochs_done": step},
+            best_step=2,
+        )
     assert store.steps() == [2, 4, 5]
     arrays, state = store.load(4)
     assert arrays["w"].tolist() == [0, 1, 2, 3]
@@ -254,7 +264,9 @@ def test_a_loss_that_explodes_ends_the_training_with_a_sentence(tmp_path: Path) 
     assert "Lower lr" in caught.value.remedy
 
 
-def test_without_validation_samples_the_last_weights_are_exported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_validation_samples_the_last_weights_are_exported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     figures = Training(replace(task(tmp_path, RESUNET, resunet_conf()), val_ids=[])).fit()
     assert figures == {"step": 12}
     assert "validation set is empty" in caplog.text

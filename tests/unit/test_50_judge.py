@@ -137,7 +137,16 @@ def test_report_is_self_contained_and_says_synthetic(judged: Path) -> None:
     assert urls and all(url.startswith("data:image/") for url in urls)
     assert "http://" not in page and "https://" not in page and "url(" not in page
     assert str(judged.parent) not in page.split("<summary>Configuration")[0]
-    for words in ("copy_t0", "vh_logratio", "Provenance", "S1_d0", "S2_d1", "Limits", "hidden truth", "prefers-color-scheme"):
+    for words in (
+        "copy_t0",
+        "vh_logratio",
+        "Provenance",
+        "S1_d0",
+        "S2_d1",
+        "Limits",
+        "hidden truth",
+        "prefers-color-scheme",
+    ):
         assert words in page, words
     assert (judged.parent / "work/reports/compare/p001.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 

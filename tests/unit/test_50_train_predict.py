@@ -48,7 +48,12 @@ def _write_set(root: Path, name: str, numbers: range) -> None:
         "site": "x", "date1": "20200101", "date2": "20200301", "t0": "2020-01-01", "t1": "2020-03-01", "grid": GRID.to_dict(),
         "ds1_median_db": {"VV": 0.0, "VH": 0.0}, "mixed_orbit": False,
     }  # fmt: skip
-    index = {"schema": "s2cr.dataset/1", "set": name, "bands": {"sar": list(SAR), "optical": list(BANDS)}, "size_px": SIZE}
+    index = {
+        "schema": "s2cr.dataset/1",
+        "set": name,
+        "bands": {"sar": list(SAR), "optical": list(BANDS)},
+        "size_px": SIZE,
+    }
     atomic_json(root / name / "index.json", {**index, "pairs": {"p001": pair}, "samples": infos})
 
 
@@ -69,7 +74,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _call(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(w) for w in words], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+    return subprocess.run(
+        [str(w) for w in words], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +104,11 @@ def test_gan_predict_writes_reflectance_beside_its_input(trained: Path, work: Pa
     info, image = raster.info(path), raster.read(path)
     assert info.grid == GRID.window(Window(0, 4 * SIZE, SIZE, SIZE))
     assert tuple(info.band_names) == BANDS
-    assert (info.tags["UNITS"], info.tags["RUN"], info.tags["SOURCE_PRODUCTS"]) == ("reflectance", "small", "20200101,20200301")
+    assert (info.tags["UNITS"], info.tags["RUN"], info.tags["SOURCE_PRODUCTS"]) == (
+        "reflectance",
+        "small",
+        "20200101,20200301",
+    )
     before = sample(4, SIZE).s2_t0.transpose(2, 0, 1)
     assert image.dtype == np.float32
     assert np.abs(image - before).mean() < 0.2  # a few steps away from S2(t0), in reflectance
@@ -115,7 +126,10 @@ def test_published_arguments_and_a_spool_copy(trained: Path, work: Path, tmp_pat
     done = _call(spooled, *words, S2CR_ROOT="", SLURM_SUBMIT_DIR=str(ROOT))
     assert done.returncode == 0, done.stderr
     assert "weights 'model_300' are ignored" in done.stderr
-    assert sorted(p.name for p in (tmp_path / "out" / "first").glob("*.tif")) == ["p001_r0000_c0004.tif", "p001_r0000_c0005.tif"]
+    assert sorted(p.name for p in (tmp_path / "out" / "first").glob("*.tif")) == [
+        "p001_r0000_c0004.tif",
+        "p001_r0000_c0005.tif",
+    ]
 
 
 def test_wrong_calls_end_with_their_code_and_no_traceback(work: Path, tmp_path: Path) -> None:

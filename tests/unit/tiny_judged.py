@@ -75,7 +75,9 @@ def build(folder: Path) -> Path:
             raster.write(place / f"{name}.tif", plane, GRID, nodata=np.nan)
         raster.write(place / "cloud.tif", mask, GRID)
         for name, plane in zip(("vv", "vh"), radar[date]):
-            raster.write(work / "preprocessed" / "sentinel1" / f"S1_{date}" / f"gamma0_{name}.tif", plane, GRID, nodata=np.nan)
+            raster.write(
+                work / "preprocessed" / "sentinel1" / f"S1_{date}" / f"gamma0_{name}.tif", plane, GRID, nodata=np.nan
+            )
     raster.write(folder / "truth" / "S2_t1_clear.tif", after, GRID, band_names=BANDS, nodata=np.nan)
     _pairs(work)
     _dataset(work, before, seen, radar, cloud)
@@ -111,13 +113,22 @@ def _dataset(work: Path, before: np.ndarray, seen: np.ndarray, radar: dict[str, 
             root = work / "dataset" / folder
             for key, image in planes.items():
                 raster.write(sample_path(root, key, name), image[:, rows, cols], grid, nodata=np.nan)
-            raster.write(sample_path(root, "mask", name), mask, grid, band_names=("CLOUD_T0", "CLOUD_T1", "SAR", "WINDOW"))
+            raster.write(
+                sample_path(root, "mask", name), mask, grid, band_names=("CLOUD_T0", "CLOUD_T1", "SAR", "WINDOW")
+            )
         samples.append({
             "id": name, "pair": "p001", "tile": tile.id, "window": tile.window.to_list(), "valid": tile.valid.to_list(),
             "block": f"b{tile.window.row // 32:03d}_{tile.window.col // 32:03d}", "trainable": True, "reason": None,
             "clear_t0": 1.0, "clear_t1": 0.9, "changed_fraction": 0.3, "sar_filled": 0.0,
         })  # fmt: skip
-    facts = {"site": "aoi", "date1": "d0", "date2": "d1", "t0": "2020-01-04", "t1": "2020-02-04", "grid": GRID.to_dict()}
+    facts = {
+        "site": "aoi",
+        "date1": "d0",
+        "date2": "d1",
+        "t0": "2020-01-04",
+        "t1": "2020-02-04",
+        "grid": GRID.to_dict(),
+    }
     pair = facts | {"ds1_median_db": {"VV": 0.0, "VH": 0.0}, "mixed_orbit": False}
     back = pair | {"date1": "d1", "date2": "d0", "t0": "2020-02-04", "t1": "2020-01-04"}
     for name, ids in {"all": [s["id"] for s in samples], **sets}.items():

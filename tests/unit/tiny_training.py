@@ -43,7 +43,9 @@ def sample(number: int, size: int = 24) -> FakeSample:
     t0 = (0.2 + 0.4 * gaussian_filter(rng.normal(size=(size, size, 4)), (3, 3, 0))).clip(0.02, 0.6).astype("float32")
     burn = (gaussian_filter(rng.normal(size=(size, size)), 4) > 0.03).astype("float32")[..., None]
     t1 = (t0 * (1 - burn * np.array([0.7, 0.6, 0.5, 0.7]))).astype("float32")
-    s0, s1 = (np.array([0.1, 0.02], np.float32) * rng.gamma(20, 1 / 20, (size, size, 2)).astype("float32") for _ in range(2))
+    s0, s1 = (
+        np.array([0.1, 0.02], np.float32) * rng.gamma(20, 1 / 20, (size, size, 2)).astype("float32") for _ in range(2)
+    )
     clear = np.zeros((size, size), np.uint8)
     return FakeSample(s0, s1 * (1 - 0.5 * burn), t0, t1, clear, clear, clear == 0)
 

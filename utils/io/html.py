@@ -89,7 +89,9 @@ def data_uri(data: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False, best: Sequence[tuple[int, int]] = ()) -> str:
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False, best: Sequence[tuple[int, int]] = ()
+) -> str:
     """A table that scrolls sideways on a narrow screen. best = (row, column) cells to mark."""
     marked = set(best)
     top = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
@@ -109,7 +111,9 @@ def _rgb(colour: Colour) -> str:
 
 def _caption(layer: Layer) -> str:
     text = f"<b>{escape(layer.name)}</b>: {escape(layer.caption)}"
-    keys = "".join(f"<span class=key><i style='background:{_rgb(c)}'></i>{escape(word)}</span>" for c, word in layer.legend)
+    keys = "".join(
+        f"<span class=key><i style='background:{_rgb(c)}'></i>{escape(word)}</span>" for c, word in layer.legend
+    )
     if layer.ramp:
         colours, low, high = layer.ramp
         stops = ",".join(_rgb(colour) for colour in colours)
@@ -118,7 +122,9 @@ def _caption(layer: Layer) -> str:
     return f"<div>{text}<br>{keys}</div>"
 
 
-def viewer(name: str, layers: Sequence[Layer], size: tuple[int, int], note: str = "", first: int = 0, second: int = -1) -> str:
+def viewer(
+    name: str, layers: Sequence[Layer], size: tuple[int, int], note: str = "", first: int = 0, second: int = -1
+) -> str:
     """Layers over one another, chosen by radio buttons; a second one can be swiped over the first.
 
     size    rows, columns of the pictures, for the shape of the frame
@@ -138,7 +144,8 @@ def viewer(name: str, layers: Sequence[Layer], size: tuple[int, int], note: str 
         )
         groups.append(f"<fieldset><legend>{escape(group)}</legend><div class=pick>{picks}</div></fieldset>")
     choices = "".join(
-        f"<option value={i}{' selected' if i == second else ''}>{escape(layer.name)}</option>" for i, layer in enumerate(layers)
+        f"<option value={i}{' selected' if i == second else ''}>{escape(layer.name)}</option>"
+        for i, layer in enumerate(layers)
     )
     swipe = (
         f"<div class=swipe><label>Swipe over it: <select><option value=-1>nothing</option>{choices}</select></label>"

@@ -28,7 +28,9 @@ _BELGIUM_LATITUDE_DEG = 50.8
 def _one(root: Path, pattern: str) -> Path:
     found = sorted(root.glob(pattern))
     if len(found) != 1:
-        raise InputError(f"{root}: {len(found)} files {pattern}, expected one.", "Set import_data.root to the folder of the sample.")
+        raise InputError(
+            f"{root}: {len(found)} files {pattern}, expected one.", "Set import_data.root to the folder of the sample."
+        )
     return found[0]
 
 
@@ -65,10 +67,14 @@ def belgium(root: Path, site: str, rules: Rules, min_clear: float, relative_orbi
         if shares[-1] >= min_clear:
             optical.append(scene)
     if not optical:
-        raise NothingFoundError(f"No optical date is clear to {min_clear:g}; the best is {max(shares):.3f}.", "Lower import_data.min_clear.")
+        raise NothingFoundError(
+            f"No optical date is clear to {min_clear:g}; the best is {max(shares):.3f}.", "Lower import_data.min_clear."
+        )
     track = _tracks(radar, site)
     if relative_orbit is not None and relative_orbit not in track:
-        raise ConfigError(f"import_data.relative_orbit: no track {relative_orbit}; there are {sorted(track)}.", "Choose one of them.")
+        raise ConfigError(
+            f"import_data.relative_orbit: no track {relative_orbit}; there are {sorted(track)}.", "Choose one of them."
+        )
     chosen = relative_orbit or min(track, key=lambda number: (_total_gap_s(optical, track[number]), number))
     return [DatedSet(f"{s2.day:%Y%m%d}", site, nearest_in_time(track[chosen], s2.start), s2) for s2 in optical]
 
@@ -120,7 +126,9 @@ def finland(root: Path, rules: Rules, direction: str | None, min_clear: float) -
         if clear_share(s2, rules) >= min_clear:
             sets.append(DatedSet(f"{chip}-{month}", chip, s1, s2))
     if not sets:
-        raise NothingFoundError(f"{root}: no chip <chip>_S2_MM.tif is clear to {min_clear:g}.", "Check import_data.root and min_clear.")
+        raise NothingFoundError(
+            f"{root}: no chip <chip>_S2_MM.tif is clear to {min_clear:g}.", "Check import_data.root and min_clear."
+        )
     return sets
 
 
@@ -165,9 +173,13 @@ def listed(items: Sequence[Any], root: Path, site: str, cloud_band: str | None) 
         try:
             start = dt.datetime.fromisoformat(item.acquired.removesuffix("Z"))
         except ValueError as error:
-            raise ConfigError(f"{where}: acquired {item.acquired!r} is not an ISO 8601 time.", "Write 2020-02-04T00:02:29.") from error
+            raise ConfigError(
+                f"{where}: acquired {item.acquired!r} is not an ISO 8601 time.", "Write 2020-02-04T00:02:29."
+            ) from error
         if item.sensor in by_date.setdefault(item.date, {}):
-            raise ConfigError(f"{where}: a second {item.sensor} item for date {item.date}.", "Give each date one item a sensor.")
+            raise ConfigError(
+                f"{where}: a second {item.sensor} item for date {item.date}.", "Give each date one item a sensor."
+            )
         name = item.name or f"{item.sensor}_{item.date}"
         by_date[item.date][item.sensor] = Acquisition(
             site, item.sensor, name, _planes(item, root, where, cloud_band), start.isoformat(timespec="seconds"),
@@ -187,12 +199,17 @@ def _planes(item: Any, root: Path, where: str, cloud_band: str | None) -> tuple[
     """One plane a band name; `-` skips a band, cloud_band becomes the cloud plane."""
     single = len(item.files) == 1
     if not single and len(item.files) != len(item.bands):
-        raise ConfigError(f"{where}: {len(item.files)} files and {len(item.bands)} bands.", "Give one file a band, or one file with all.")
+        raise ConfigError(
+            f"{where}: {len(item.files)} files and {len(item.bands)} bands.",
+            "Give one file a band, or one file with all.",
+        )
     planes = []
     for place, band in enumerate(item.bands):
         file, colon, variable = item.files[0 if single else place].partition(".nc:")
         path = root / (f"{file}.nc" if colon else file)
         if band != "-":
             name = CLOUD if band == cloud_band else band
-            planes.append(Plane(name, path, place + 1 if single and not colon else 1, variable or None, item.time_index))
+            planes.append(
+                Plane(name, path, place + 1 if single and not colon else 1, variable or None, item.time_index)
+            )
     return tuple(planes)

@@ -115,7 +115,9 @@ def read_plane(plane: Plane, rules: Rules) -> tuple[NDArray[Any], Grid]:
         return values, grid
     info = raster.info(plane.path)
     if not 1 <= plane.band <= info.count:
-        raise InputError(f"{plane.path}: has {info.count} bands, no band {plane.band}.", "Correct files and bands of the item.")
+        raise InputError(
+            f"{plane.path}: has {info.count} bands, no band {plane.band}.", "Correct files and bands of the item."
+        )
     values = raster.read(plane.path, bands=[plane.band])[0]
     return values, info.grid if info.grid.epsg else _assumed(info.grid, rules)
 
@@ -164,7 +166,10 @@ def cloud_codes(values: NDArray[Any], rules: Rules) -> U8:
         return np.where((values > 100) | ~np.isfinite(values), 255, codes).astype(np.uint8)
     allowed = range(len(_SCL_CODES)) if rules.cloud_kind == "scl" else (0, 1, 2, 3, 4, 255)
     if unknown := sorted(set(np.unique(values).tolist()) - set(allowed)):
-        raise InputError(f"The cloud band has values {unknown[:5]}, which {rules.cloud_kind} does not know.", "Correct import_data.cloud_kind.")
+        raise InputError(
+            f"The cloud band has values {unknown[:5]}, which {rules.cloud_kind} does not know.",
+            "Correct import_data.cloud_kind.",
+        )
     return _SCL_CODES[values.astype(np.intp)] if rules.cloud_kind == "scl" else values.astype(np.uint8)
 
 
@@ -225,7 +230,9 @@ def _need(acquisition: Acquisition, band: str) -> Plane:
     plane = acquisition.plane(band)
     if plane is None:
         have = ", ".join(p.name for p in acquisition.planes)
-        raise InputError(f"{acquisition.name}: no band {band}; it has {have}.", "Correct files and bands, or the bands asked for.")
+        raise InputError(
+            f"{acquisition.name}: no band {band}; it has {have}.", "Correct files and bands, or the bands asked for."
+        )
     return plane
 
 
@@ -235,7 +242,9 @@ def _resampled(values: F32, grid: Grid, target: Grid, plane: Plane) -> F32:
     try:
         return bilinear_on_grid(values, grid, target)
     except ValueError as error:
-        raise InputError(f"{plane.path}: {error}.", "Warp all inputs of a site to one coordinate system (gdalwarp).") from error
+        raise InputError(
+            f"{plane.path}: {error}.", "Warp all inputs of a site to one coordinate system (gdalwarp)."
+        ) from error
 
 
 def _nearest(codes: U8, grid: Grid, target: Grid, plane: Plane) -> U8:
@@ -243,7 +252,10 @@ def _nearest(codes: U8, grid: Grid, target: Grid, plane: Plane) -> U8:
     if grid == target:
         return codes
     if grid.epsg != target.epsg:
-        raise InputError(f"{plane.path}: EPSG {grid.epsg} is not that of the site, {target.epsg}.", "Warp all inputs of a site to one coordinate system (gdalwarp).")
+        raise InputError(
+            f"{plane.path}: EPSG {grid.epsg} is not that of the site, {target.epsg}.",
+            "Warp all inputs of a site to one coordinate system (gdalwarp).",
+        )
     row = np.floor((target.pixel_centres_y() - grid.y0) / grid.dy).astype(int)
     col = np.floor((target.pixel_centres_x() - grid.x0) / grid.dx).astype(int)
     inside = ((row >= 0) & (row < grid.rows))[:, None] & ((col >= 0) & (col < grid.cols))

@@ -45,7 +45,9 @@ def to_dn(reflectance: NDArray[Any]) -> NDArray[np.int16]:
     return np.where(np.isfinite(reflectance), scaled, NODATA_DN).astype(np.int16)
 
 
-def write_reflectance(path: Path, image: NDArray[Any], grid: Grid, bands: Sequence[str], tags: Mapping[str, str]) -> None:
+def write_reflectance(
+    path: Path, image: NDArray[Any], grid: Grid, bands: Sequence[str], tags: Mapping[str, str]
+) -> None:
     """Cloud Optimized GeoTIFF of reflectance (bands, rows, cols): Int16 DN, scale 0.0001, offset 0, nodata -32768."""
     raster.write(
         path, to_dn(image), grid, band_names=bands, nodata=NODATA_DN, tags=tags, cog=True, scale=SCALE, offset=0.0

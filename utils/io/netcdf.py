@@ -58,10 +58,14 @@ class Cube:
         array = self._array(variable)
         values = np.asarray(array.ReadAsArray())
         if values.ndim not in (2, 3):
-            raise InputError(f"{self.path}: {variable} has {values.ndim} dimensions, not (time, y, x).", "Select one plane first.")
+            raise InputError(
+                f"{self.path}: {variable} has {values.ndim} dimensions, not (time, y, x).", "Select one plane first."
+            )
         if values.ndim == 3 and time_index is not None:
             if not 0 <= time_index < len(values):
-                raise InputError(f"{self.path}: {variable} has {len(values)} times, no index {time_index}.", "Correct time_index.")
+                raise InputError(
+                    f"{self.path}: {variable} has {len(values)} times, no index {time_index}.", "Correct time_index."
+                )
             values = values[time_index]
         y = self._coordinate(array.GetDimensions()[-2].GetName())
         return values[..., ::-1, :] if y[0] < y[-1] else values
@@ -78,7 +82,9 @@ class Cube:
             raise InputError(f"{self.path}: {variable} has fewer than 2 pixels a side.", "Give a larger raster.")
         dx, dy = (float(v[-1] - v[0]) / (len(v) - 1) for v in (x, y))
         if not (np.allclose(np.diff(x), dx, rtol=1e-3) and np.allclose(np.diff(y), dy, rtol=1e-3)) or dx <= 0:
-            raise InputError(f"{self.path}: the coordinates of {variable} are not evenly spaced.", "Warp it to a regular grid first.")
+            raise InputError(
+                f"{self.path}: the coordinates of {variable} are not evenly spaced.", "Warp it to a regular grid first."
+            )
         reference = array.GetSpatialRef()
         code = reference.GetAuthorityCode(None) if reference is not None else None
         return Grid(int(code) if code else 0, float(x[0]) - dx / 2, float(y[0]) - dy / 2, dx, dy, len(y), len(x))
@@ -91,7 +97,10 @@ class Cube:
         array = self._array(name)
         match = _SINCE.match(array.GetUnit() or "")
         if match is None or match.group(1) not in _UNITS_S:
-            raise InputError(f"{self.path}: time units {array.GetUnit()!r} are not understood.", "Use CF units, for example: seconds since 2018-01-01 00:00:00.")
+            raise InputError(
+                f"{self.path}: time units {array.GetUnit()!r} are not understood.",
+                "Use CF units, for example: seconds since 2018-01-01 00:00:00.",
+            )
         start = dt.datetime.fromisoformat(f"{match.group(2)}T{match.group(3) or '00:00:00'}")
         step = _UNITS_S[match.group(1)]
         return [start + dt.timedelta(seconds=round(float(value) * step)) for value in np.asarray(array.ReadAsArray())]

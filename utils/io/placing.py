@@ -22,7 +22,9 @@ def placed(index: DatasetIndex, sample: SampleInfo, digests: tuple[str, ...] = (
     frame = str(pair.grid.epsg) if pair.grid.epsg else pair.site
     box = footprint_m(pair.grid, sample.window)
     events = frozenset({f"site:{pair.site}", f"t1:{pair.date2}"})
-    return Placed(sample.id, pair.site, pair.id, sample.tile, pair.date2, frame, box, sample.changed_fraction, digests, events)
+    return Placed(
+        sample.id, pair.site, pair.id, sample.tile, pair.date2, frame, box, sample.changed_fraction, digests, events
+    )
 
 
 class Digests:
@@ -74,7 +76,9 @@ def refuse_leaks(leaks: list[Leak]) -> None:
     if leaks:
         first = {leak.kind: leak.text for leak in reversed(leaks)}
         listed = "; ".join(text for _, text in sorted(first.items()))
-        raise ConfigError(f"{len(leaks)} leaks between the sets: {listed}.", "Run split (and normalise) again with --force.")
+        raise ConfigError(
+            f"{len(leaks)} leaks between the sets: {listed}.", "Run split (and normalise) again with --force."
+        )
 
 
 def _json(path: Path) -> dict[str, Any]:

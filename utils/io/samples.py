@@ -161,9 +161,7 @@ def load_index(set_dir: Path) -> DatasetIndex:
 
 def _pair(name: str, record: Mapping[str, Any]) -> PairInfo:
     plain = {key: record[key] for key in ("site", "date1", "date2", "t0", "t1", "mixed_orbit")}
-    return PairInfo(
-        id=name, grid=Grid.from_dict(record["grid"]), ds1_median_db=dict(record["ds1_median_db"]), **plain
-    )
+    return PairInfo(id=name, grid=Grid.from_dict(record["grid"]), ds1_median_db=dict(record["ds1_median_db"]), **plain)
 
 
 def _sample(record: Mapping[str, Any]) -> SampleInfo:
@@ -180,12 +178,16 @@ def read_sample(set_dir: Path, sample_id: str) -> Sample:
     shapes = {part: array.shape[1:] for part, array in planes.items()}
     if len(set(shapes.values())) != 1:
         listed = ", ".join(f"{part} {shape[0]}x{shape[1]}" for part, shape in shapes.items())
-        raise InputError(f"{set_dir}: rasters of {sample_id} differ in size: {listed}.", "Run tile and build_dataset again.")
+        raise InputError(
+            f"{set_dir}: rasters of {sample_id} differ in size: {listed}.", "Run tile and build_dataset again."
+        )
     if len(planes["mask"]) != len(MASK_BANDS):
         raise InputError(
             f"{sample_path(set_dir, 'mask', sample_id)}: {len(planes['mask'])} bands instead of {len(MASK_BANDS)}.",
             "Run build_dataset again.",
         )
     cloud_t0, cloud_t1, sar_bits, window = planes["mask"]
-    last = {part: np.ascontiguousarray(np.moveaxis(planes[part], 0, -1)) for part in ("s1_t0", "s1_t1", "s2_t0", "s2_t1")}
+    last = {
+        part: np.ascontiguousarray(np.moveaxis(planes[part], 0, -1)) for part in ("s1_t0", "s1_t1", "s2_t0", "s2_t1")
+    }
     return Sample(sample_id, **last, cloud_t0=cloud_t0, cloud_t1=cloud_t1, sar_bits=sar_bits, window=window == 1)

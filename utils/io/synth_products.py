@@ -99,7 +99,9 @@ S1_PLANS: dict[str, S1Plan] = {
 S2_PLANS: dict[str, S2Plan] = {
     "s2_t0": S2Plan("S2B", _utc("2019-11-06T00:02:39.024"), 13927, "02.13", _utc("2019-11-06T01:47:22.000"), 0),
     "s2_t1": S2Plan("S2B", _utc("2020-02-04T00:02:41.024"), 15214, "05.00", _utc("2023-04-28T13:05:47.000"), 1, "t1"),
-    "s2_cloudy": S2Plan("S2A", _utc("2019-11-01T00:02:41.024"), 22764, "02.13", _utc("2019-11-01T01:30:12.000"), 0, "decoy"),
+    "s2_cloudy": S2Plan(
+        "S2A", _utc("2019-11-01T00:02:41.024"), 22764, "02.13", _utc("2019-11-01T01:30:12.000"), 0, "decoy"
+    ),
 }
 S2_RELATIVE_ORBIT = 30
 DECOYS = {
@@ -116,7 +118,9 @@ def lonlat(x_m: F64, y_m: F64, epsg: int) -> tuple[F64, F64]:
     for system, code in zip(systems, (epsg, 4326), strict=True):
         system.ImportFromEPSG(code)
         system.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
-    points = np.array(osr.CoordinateTransformation(*systems).TransformPoints(np.column_stack([np.ravel(x_m), np.ravel(y_m)])))
+    points = np.array(
+        osr.CoordinateTransformation(*systems).TransformPoints(np.column_stack([np.ravel(x_m), np.ravel(y_m)]))
+    )
     return points[:, 0].reshape(np.shape(x_m)), points[:, 1].reshape(np.shape(x_m))
 
 
@@ -149,7 +153,10 @@ class SceneProducts:
             )
         unknown = set(conf.confusers) - CONFUSERS
         if unknown:
-            raise ConfigError(f"scene.confusers: unknown {', '.join(sorted(unknown))}.", f"Choose from {', '.join(sorted(CONFUSERS))}.")
+            raise ConfigError(
+                f"scene.confusers: unknown {', '.join(sorted(unknown))}.",
+                f"Choose from {', '.join(sorted(CONFUSERS))}.",
+            )
         self.conf = conf
         self.grid = Grid(conf.epsg, x0, y0, 10.0, -10.0, conf.size_px, conf.size_px)
         # the radar image is a rotated box around the area and must be filled with ground to its corners
@@ -160,8 +167,19 @@ class SceneProducts:
     def scene(self) -> Scene:
         """The simulated ground of both dates."""
         conf = self.conf
-        return make_scene(SceneParams(conf.seed, conf.size_px, conf.fires, conf.cloud_fraction, conf.relief_m, conf.misregistration_px,
-                                      conf.burn_vh_db, frozenset(conf.confusers), self.pad_px))
+        return make_scene(
+            SceneParams(
+                conf.seed,
+                conf.size_px,
+                conf.fires,
+                conf.cloud_fraction,
+                conf.relief_m,
+                conf.misregistration_px,
+                conf.burn_vh_db,
+                frozenset(conf.confusers),
+                self.pad_px,
+            )
+        )
 
     @cached_property
     def gamma0(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -184,8 +202,15 @@ class SceneProducts:
     def ring(self, grow_m: float, per_side: int = 1) -> tuple[F64, F64]:
         """Longitudes and latitudes of the closed outline of the area grown by `grow_m`, clockwise from the upper left."""
         xmin, ymin, xmax, ymax = self.grid.bounds
-        corners = np.array([(xmin - grow_m, ymax + grow_m), (xmax + grow_m, ymax + grow_m), (xmax + grow_m, ymin - grow_m),
-                            (xmin - grow_m, ymin - grow_m), (xmin - grow_m, ymax + grow_m)])
+        corners = np.array(
+            [
+                (xmin - grow_m, ymax + grow_m),
+                (xmax + grow_m, ymax + grow_m),
+                (xmax + grow_m, ymin - grow_m),
+                (xmin - grow_m, ymin - grow_m),
+                (xmin - grow_m, ymax + grow_m),
+            ]
+        )
         place = np.arange(4 * per_side + 1) / per_side
         x, y = (np.interp(place, np.arange(5), corners[:, axis]) for axis in (0, 1))
         return lonlat(x, y, self.grid.epsg)
@@ -199,7 +224,9 @@ class SceneProducts:
             lon, lat = lonlat(np.array([(xmin + xmax) / 2]), np.array([(ymin + ymax) / 2]), self.grid.epsg)
             orbit = orbit_over(float(lon[0]), float(lat[0]), middle, INCIDENCE_DEG, descending)
             edge = self.ring(S1_MARGIN_M, per_side=8)
-            outline = np.concatenate([geodetic_to_ecef(*edge, level) for level in (float(height.min()), float(height.max()))])
+            outline = np.concatenate(
+                [geodetic_to_ecef(*edge, level) for level in (float(height.min()), float(height.max()))]
+            )
             grid = radar_grid(orbit, outline, round(middle, 3))
             power = np.concatenate(self.gamma0)
             beta0 = beta_nought(height, power, (self.domain.x0, self.domain.y0), 10.0, self.surface, orbit, grid)
@@ -216,10 +243,16 @@ class SceneProducts:
         for pol in plan.pols:
             beta0 = track.beta0[plan.date][("VV", "VH").index(pol), :lines]
             eta = noise[pol].image(lines, grid.samples) if self.conf.thermal_noise else np.float32(0) * beta0
-            grain = sar.speckle(generator(self.conf.seed, f"speckle {key} {pol}"), beta0.shape) if self.conf.speckle else None
+            grain = (
+                sar.speckle(generator(self.conf.seed, f"speckle {key} {pol}"), beta0.shape)
+                if self.conf.speckle
+                else None
+            )
             dn[pol] = sar.digital_numbers(beta0, eta, A_BETA, grain)
         start = np.ascontiguousarray(self.surface.coefficients[:3, 0, 0])
-        return write_grd(folder, GrdImage(plan.identity, track.orbit, grid, dn, noise, A_BETA, not self.conf.thermal_noise, start))
+        return write_grd(
+            folder, GrdImage(plan.identity, track.orbit, grid, dn, noise, A_BETA, not self.conf.thermal_noise, start)
+        )
 
     def write_s2(self, key: str, folder: Path) -> tuple[Path, dict[str, float]]:
         """Write one optical product of S2_PLANS; returns its path and shares of the area under cloud and shadow."""
@@ -231,17 +264,32 @@ class SceneProducts:
         scl = optical.scene_classes(scene, seen, cover, margin)
         side = math.ceil((self.conf.size_px + 2 * S2_MARGIN_PX) / 6) * 6
         fine, coarse = (slice(6, 6 + side),) * 2, (slice(3, 3 + side // 2),) * 2
-        bands = {name: seen[k][fine] if name in ("B02", "B03", "B04", "B08") else optical.halve(seen[k][fine]) for k, name in enumerate(optical.BANDS)}
+        bands = {
+            name: seen[k][fine] if name in ("B02", "B03", "B04", "B08") else optical.halve(seen[k][fine])
+            for k, name in enumerate(optical.BANDS)
+        }
         g, shift = self.grid, 10.0 * S2_MARGIN_PX
         granule = Grid(g.epsg, g.x0 - shift, g.y0 + shift, 10.0, -10.0, side, side)
         xmin, ymin, xmax, ymax = granule.bounds
         lon, lat = lonlat(np.array([xmin, xmax, xmax, xmin, xmin]), np.array([ymax, ymax, ymin, ymin, ymax]), g.epsg)
-        identity = L2aIdentity(plan.platform, plan.sensing, plan.absolute_orbit, S2_RELATIVE_ORBIT, self.tile, plan.baseline,
-                               plan.generated, 90 - sky.elevation_deg, sky.azimuth_deg)
+        identity = L2aIdentity(
+            plan.platform,
+            plan.sensing,
+            plan.absolute_orbit,
+            S2_RELATIVE_ORBIT,
+            self.tile,
+            plan.baseline,
+            plan.generated,
+            90 - sky.elevation_deg,
+            sky.azimuth_deg,
+        )
         ring = [(float(a), float(o)) for a, o in zip(lat, lon, strict=True)]
         path = write_l2a(folder, identity, granule, bands, np.ascontiguousarray(scl[coarse]), ring)
         inside = scl[(slice(margin // 2, (margin + self.conf.size_px) // 2),) * 2]
-        return path, {"cloud_aoi": round(100 * float(np.isin(inside, (8, 9, 10)).mean()), 4), "shadow_aoi": round(100 * float((inside == 3).mean()), 4)}
+        return path, {
+            "cloud_aoi": round(100 * float(np.isin(inside, (8, 9, 10)).mean()), 4),
+            "shadow_aoi": round(100 * float((inside == 3).mean()), 4),
+        }
 
     @property
     def tile(self) -> str:
@@ -254,17 +302,33 @@ class SceneProducts:
     def write_ground(self, folder: Path, tags: dict[str, str]) -> list[Path]:
         """Write dem.tif and truth/*.tif; returns the paths. The heights are ellipsoidal and reach beyond the area."""
         scene, window, truth = self.scene, self.scene.window(), folder / "truth"
-        raster.write(folder / "dem.tif", scene.height_m, self.domain, band_names=("height",), tags=tags | {"VERTICAL": "ellipsoid"}, units="m")
+        raster.write(
+            folder / "dem.tif",
+            scene.height_m,
+            self.domain,
+            band_names=("height",),
+            tags=tags | {"VERTICAL": "ellipsoid"},
+            units="m",
+        )
         rows = {name: optical.BANDS.index(name) for name in TRUTH_BANDS}
         written = [folder / "dem.tif"]
         layers: list[tuple[str, NDArray[np.float32] | NDArray[np.uint8], tuple[str, ...], str]] = [
-            (f"S2_t{date}_clear", optical.reflectance(scene, date)[list(rows.values())], TRUTH_BANDS, "reflectance") for date in (0, 1)
+            (f"S2_t{date}_clear", optical.reflectance(scene, date)[list(rows.values())], TRUTH_BANDS, "reflectance")
+            for date in (0, 1)
         ]
-        layers += [(f"gamma0_t{date}", self.gamma0[date][(slice(None), *window)], ("VV", "VH"), "linear power") for date in (0, 1)]
-        layers += [("burn_fraction", scene.severity[window], ("severity",), "fraction"), ("height", scene.height_m[window], ("height",), "m"),
-                   ("cover", scene.cover[window], ("cover",), ", ".join(f"{k} {v}" for k, v in COVER_NAMES.items()))]
+        layers += [
+            (f"gamma0_t{date}", self.gamma0[date][(slice(None), *window)], ("VV", "VH"), "linear power")
+            for date in (0, 1)
+        ]
+        layers += [
+            ("burn_fraction", scene.severity[window], ("severity",), "fraction"),
+            ("height", scene.height_m[window], ("height",), "m"),
+            ("cover", scene.cover[window], ("cover",), ", ".join(f"{k} {v}" for k, v in COVER_NAMES.items())),
+        ]
         for name, array, bands, units in layers:
-            raster.write(truth / f"{name}.tif", np.ascontiguousarray(array), self.grid, band_names=bands, tags=tags, units=units)
+            raster.write(
+                truth / f"{name}.tif", np.ascontiguousarray(array), self.grid, band_names=bands, tags=tags, units=units
+            )
             written.append(truth / f"{name}.tif")
         return written
 

@@ -118,13 +118,21 @@ def _tiff(image: GrdImage, dn: NDArray[np.uint16], grid: Geolocation) -> bytes:
     """Uncompressed TIFF, one strip a line, with the geolocation grid as ground control points."""
     name = f"/vsimem/s2cr-synth-{os.getpid()}.tiff"
     rows, cols = dn.shape
-    dataset = gdal.GetDriverByName("GTiff").Create(name, cols, rows, 1, gdal.GDT_UInt16, ["BLOCKYSIZE=1", "PROFILE=GDALGeoTIFF"])
+    dataset = gdal.GetDriverByName("GTiff").Create(
+        name, cols, rows, 1, gdal.GDT_UInt16, ["BLOCKYSIZE=1", "PROFILE=GDALGeoTIFF"]
+    )
     columns = (grid.lon_deg, grid.lat_deg, grid.height_m, grid.pixel, grid.line)
-    points = [gdal.GCP(*(float(value) for value in values)) for values in zip(*(column.ravel() for column in columns), strict=True)]
+    points = [
+        gdal.GCP(*(float(value) for value in values))
+        for values in zip(*(column.ravel() for column in columns), strict=True)
+    ]
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(4326)
     dataset.SetGCPs(points, reference.ExportToWkt())
-    dataset.SetMetadataItem("TIFFTAG_IMAGEDESCRIPTION", f"Synthetic image in the format of Sentinel-1{image.identity.platform[2]} IW GRD HR L1")
+    dataset.SetMetadataItem(
+        "TIFFTAG_IMAGEDESCRIPTION",
+        f"Synthetic image in the format of Sentinel-1{image.identity.platform[2]} IW GRD HR L1",
+    )
     dataset.GetRasterBand(1).WriteArray(dn)
     dataset = None
     try:
@@ -140,7 +148,9 @@ def product_name(image: GrdImage, unique: str) -> str:
     """Name without .SAFE; `unique` is the last hexadecimal group."""
     identity = image.identity
     pols = "DV" if set(image.dn) == {"VV", "VH"} else {"VV": "SV", "VH": "VH"}[next(iter(image.dn))]
-    start, stop = (image.utc(t)[:19].replace("-", "").replace(":", "") for t in (image.grid.first_line_s, image.last_line_s))
+    start, stop = (
+        image.utc(t)[:19].replace("-", "").replace(":", "") for t in (image.grid.first_line_s, image.last_line_s)
+    )
     return f"{identity.platform}_IW_GRDH_1S{pols}_{start}_{stop}_{identity.absolute_orbit:06d}_{identity.datatake:06X}_{unique}"
 
 
@@ -169,4 +179,3 @@ def write_grd(folder: Path, image: GrdImage) -> Path:
     path = folder / f"{name}.zip"
     write_zip(path, ((f"{name}.SAFE/{member}", data) for member, data in members))
     return path
-

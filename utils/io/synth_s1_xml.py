@@ -28,8 +28,12 @@ _NAMESPACES = {
     "xmlns:s1sarl1": "http://www.esa.int/safe/sentinel-1.0/sentinel-1/sar/level-1",
     "version": "esa/safe/sentinel-1.0/sentinel-1/sar/level-1/grd/standard/iwdp",
 }
-_SCHEMAS = {"annotation": "s1Level1ProductSchema", "calibration": "s1Level1CalibrationSchema",
-            "noise": "s1Level1NoiseSchema", "measurement": "s1Level1MeasurementSchema"}
+_SCHEMAS = {
+    "annotation": "s1Level1ProductSchema",
+    "calibration": "s1Level1CalibrationSchema",
+    "noise": "s1Level1NoiseSchema",
+    "measurement": "s1Level1MeasurementSchema",
+}
 
 
 def _joined(values: Any, form: str) -> str:
@@ -38,11 +42,21 @@ def _joined(values: Any, form: str) -> str:
 
 def _header(root: Element, image: GrdImage, pol: str, number: int) -> None:
     identity = image.identity
-    add_all(add(root, "adsHeader"), {
-        "missionId": identity.platform, "productType": "GRD", "polarisation": pol, "mode": "IW", "swath": "IW",
-        "startTime": image.utc(image.grid.first_line_s), "stopTime": image.utc(image.last_line_s),
-        "absoluteOrbitNumber": identity.absolute_orbit, "missionDataTakeId": identity.datatake, "imageNumber": f"{number:03d}",
-    })
+    add_all(
+        add(root, "adsHeader"),
+        {
+            "missionId": identity.platform,
+            "productType": "GRD",
+            "polarisation": pol,
+            "mode": "IW",
+            "swath": "IW",
+            "startTime": image.utc(image.grid.first_line_s),
+            "stopTime": image.utc(image.last_line_s),
+            "absoluteOrbitNumber": identity.absolute_orbit,
+            "missionDataTakeId": identity.datatake,
+            "imageNumber": f"{number:03d}",
+        },
+    )
 
 
 def _heading_deg(image: GrdImage) -> float:
@@ -66,7 +80,10 @@ def _orbit_list(parent: Element, image: GrdImage) -> None:
         entry = add(orbits, "orbit")
         add_all(entry, {"time": image.utc(time_s), "frame": "Earth Fixed"})
         for name, vector, digits in (("position", position, 3), ("velocity", velocity, 6)):
-            add_all(add(entry, name), {axis: f"{round(float(v), digits):.15e}" for axis, v in zip("xyz", vector, strict=True)})
+            add_all(
+                add(entry, name),
+                {axis: f"{round(float(v), digits):.15e}" for axis, v in zip("xyz", vector, strict=True)},
+            )
 
 
 def _image_information(root: Element, image: GrdImage, net: Geolocation, pol: str) -> Element:
@@ -74,14 +91,26 @@ def _image_information(root: Element, image: GrdImage, net: Geolocation, pol: st
     annotation = add(root, "imageAnnotation")
     info = add(annotation, "imageInformation")
     theta = float(net.incidence_deg[net.line.shape[0] // 2, net.line.shape[1] // 2])
-    add_all(info, {
-        "productFirstLineUtcTime": image.utc(grid.first_line_s), "productLastLineUtcTime": image.utc(image.last_line_s),
-        "ascendingNodeTime": image.utc(-image.orbit.seconds_since_node()), "productComposition": "Slice",
-        "sliceNumber": identity.slice_number, "slantRangeTime": f"{2 * grid.range0_m / C_M_S:.15e}", "pixelValue": "Detected",
-        "outputPixels": "16 bit Unsigned Integer", "rangePixelSpacing": f"{grid.spacing_m:.6e}", "azimuthPixelSpacing": "1.000000e+01",
-        "azimuthTimeInterval": f"{grid.dt_s:.15e}", "azimuthFrequency": "4.864863102995529e+02",
-        "numberOfSamples": grid.samples, "numberOfLines": grid.lines, "incidenceAngleMidSwath": f"{theta:.15e}",
-    })
+    add_all(
+        info,
+        {
+            "productFirstLineUtcTime": image.utc(grid.first_line_s),
+            "productLastLineUtcTime": image.utc(image.last_line_s),
+            "ascendingNodeTime": image.utc(-image.orbit.seconds_since_node()),
+            "productComposition": "Slice",
+            "sliceNumber": identity.slice_number,
+            "slantRangeTime": f"{2 * grid.range0_m / C_M_S:.15e}",
+            "pixelValue": "Detected",
+            "outputPixels": "16 bit Unsigned Integer",
+            "rangePixelSpacing": f"{grid.spacing_m:.6e}",
+            "azimuthPixelSpacing": "1.000000e+01",
+            "azimuthTimeInterval": f"{grid.dt_s:.15e}",
+            "azimuthFrequency": "4.864863102995529e+02",
+            "numberOfSamples": grid.samples,
+            "numberOfLines": grid.lines,
+            "incidenceAngleMidSwath": f"{theta:.15e}",
+        },
+    )
     statistics = add(info, "imageStatistics")
     for name, value in (("outputDataMean", dn.mean()), ("outputDataStdDev", dn.std())):
         add_all(add(statistics, name), {"re": f"{value:.6e}", "im": "0.000000e+00"})
@@ -90,24 +119,40 @@ def _image_information(root: Element, image: GrdImage, net: Geolocation, pol: st
 
 def _processing(parent: Element, image: GrdImage) -> None:
     info = add(parent, "processingInformation")
-    add_all(info, {
-        "orbitDataFileUsed": "true", "srgrConversionApplied": "true", "detectionPerformed": "true",
-        "thermalNoiseCorrectionPerformed": "true" if image.noise_removed else "false",
-        "referenceRange": "8.000000000000000e+05", "ellipsoidName": "WGS84",
-        "ellipsoidSemiMajorAxis": "6.378137000000000e+06", "ellipsoidSemiMinorAxis": "6.356752314245000e+06",
-        "bistaticDelayCorrectionApplied": "true", "orbitSource": "Auxiliary",
-    })
+    add_all(
+        info,
+        {
+            "orbitDataFileUsed": "true",
+            "srgrConversionApplied": "true",
+            "detectionPerformed": "true",
+            "thermalNoiseCorrectionPerformed": "true" if image.noise_removed else "false",
+            "referenceRange": "8.000000000000000e+05",
+            "ellipsoidName": "WGS84",
+            "ellipsoidSemiMajorAxis": "6.378137000000000e+06",
+            "ellipsoidSemiMinorAxis": "6.356752314245000e+06",
+            "bistaticDelayCorrectionApplied": "true",
+            "orbitSource": "Auxiliary",
+        },
+    )
 
 
 def _geolocation(root: Element, image: GrdImage, net: Geolocation) -> None:
     points = add(add(root, "geolocationGrid"), "geolocationGridPointList", count=str(net.line.size))
     for i in np.ndindex(net.line.shape):
-        add_all(add(points, "geolocationGridPoint"), {
-            "azimuthTime": image.utc(float(net.time_s[i])), "slantRangeTime": f"{2 * net.range_m[i] / C_M_S:.15e}",
-            "line": int(net.line[i]), "pixel": int(net.pixel[i]), "latitude": f"{net.lat_deg[i]:.15e}",
-            "longitude": f"{net.lon_deg[i]:.15e}", "height": f"{net.height_m[i]:.15e}",
-            "incidenceAngle": f"{net.incidence_deg[i]:.15e}", "elevationAngle": f"{net.elevation_deg[i]:.15e}",
-        })
+        add_all(
+            add(points, "geolocationGridPoint"),
+            {
+                "azimuthTime": image.utc(float(net.time_s[i])),
+                "slantRangeTime": f"{2 * net.range_m[i] / C_M_S:.15e}",
+                "line": int(net.line[i]),
+                "pixel": int(net.pixel[i]),
+                "latitude": f"{net.lat_deg[i]:.15e}",
+                "longitude": f"{net.lon_deg[i]:.15e}",
+                "height": f"{net.height_m[i]:.15e}",
+                "incidenceAngle": f"{net.incidence_deg[i]:.15e}",
+                "elevationAngle": f"{net.elevation_deg[i]:.15e}",
+            },
+        )
 
 
 def _conversion(root: Element, image: GrdImage) -> None:
@@ -115,8 +160,14 @@ def _conversion(root: Element, image: GrdImage) -> None:
     entries = add(add(root, "coordinateConversion"), "coordinateConversionList", count=str(len(grid.srgr_times_s)))
     for time_s, forth, back in zip(grid.srgr_times_s, grid.srgr, grid.grsr, strict=True):
         entry = add(entries, "coordinateConversion")
-        add_all(entry, {"azimuthTime": image.utc(float(time_s)), "slantRangeTime": f"{2 * grid.range0_m / C_M_S:.15e}",
-                        "sr0": f"{grid.range0_m:.15e}"})
+        add_all(
+            entry,
+            {
+                "azimuthTime": image.utc(float(time_s)),
+                "slantRangeTime": f"{2 * grid.range0_m / C_M_S:.15e}",
+                "sr0": f"{grid.range0_m:.15e}",
+            },
+        )
         add(entry, "srgrCoefficients", _joined(forth, ".15e"), count=str(len(forth)))
         add(entry, "gr0", "0.000000000000000e+00")
         add(entry, "grsrCoefficients", _joined(back, ".15e"), count=str(len(back)))
@@ -128,12 +179,18 @@ def annotation_xml(image: GrdImage, net: Geolocation, pol: str, number: int) -> 
     _header(root, image, pol, number)
     general = add(root, "generalAnnotation")
     information = add(general, "productInformation")
-    add_all(information, {
-        "pass": "Descending" if image.identity.descending else "Ascending", "timelinessCategory": "Fast-24h",
-        "platformHeading": f"{_heading_deg(image):.15e}", "projection": "Ground Range",
-        "rangeSamplingRate": "6.434523812571428e+07", "radarFrequency": "5.405000454334350e+09",
-        "azimuthSteeringRate": "1.590368784000000e+00",
-    })
+    add_all(
+        information,
+        {
+            "pass": "Descending" if image.identity.descending else "Ascending",
+            "timelinessCategory": "Fast-24h",
+            "platformHeading": f"{_heading_deg(image):.15e}",
+            "projection": "Ground Range",
+            "rangeSamplingRate": "6.434523812571428e+07",
+            "radarFrequency": "5.405000454334350e+09",
+            "azimuthSteeringRate": "1.590368784000000e+00",
+        },
+    )
     _orbit_list(general, image)
     _processing(_image_information(root, image, net, pol), image)
     timing = add(root, "swathTiming")
@@ -144,8 +201,16 @@ def annotation_xml(image: GrdImage, net: Geolocation, pol: str, number: int) -> 
     swath = add(add(add(root, "swathMerging"), "swathMergeList", count="1"), "swathMerge")
     add(swath, "swath", "IW2")
     bounds = add(add(swath, "swathBoundsList", count="1"), "swathBounds")
-    add_all(bounds, {"azimuthTime": image.utc(image.grid.first_line_s), "firstAzimuthLine": 0, "firstRangeSample": 0,
-                     "lastAzimuthLine": image.grid.lines - 1, "lastRangeSample": image.grid.samples - 1})
+    add_all(
+        bounds,
+        {
+            "azimuthTime": image.utc(image.grid.first_line_s),
+            "firstAzimuthLine": 0,
+            "firstRangeSample": 0,
+            "lastAzimuthLine": image.grid.lines - 1,
+            "lastRangeSample": image.grid.samples - 1,
+        },
+    )
     return xml_bytes(root)
 
 
@@ -171,7 +236,12 @@ def calibration_xml(image: GrdImage, pol: str, number: int) -> bytes:
         add_all(entry, {"azimuthTime": image.utc(float(time_s[0])), "line": int(line)})
         add(entry, "pixel", " ".join(str(p) for p in pixels), count=str(len(pixels)))
         beta = np.full(len(pixels), image.a_beta)
-        tables = {"sigmaNought": beta / np.sqrt(np.sin(theta)), "betaNought": beta, "gamma": beta / np.sqrt(np.tan(theta)), "dn": beta}
+        tables = {
+            "sigmaNought": beta / np.sqrt(np.sin(theta)),
+            "betaNought": beta,
+            "gamma": beta / np.sqrt(np.tan(theta)),
+            "dn": beta,
+        }
         for name, values in tables.items():
             add(entry, name, _joined(values, ".6e"), count=str(len(values)))
     return xml_bytes(root)
@@ -185,58 +255,110 @@ def noise_xml(image: GrdImage, pol: str, number: int) -> bytes:
     ranges = add(root, "noiseRangeVectorList", count=str(len(table.lines)))
     for line, values in zip(table.lines, table.range_lut, strict=True):
         entry = add(ranges, "noiseRangeVector")
-        add_all(entry, {"azimuthTime": image.utc(image.grid.first_line_s + float(line) * image.grid.dt_s), "line": int(line)})
+        add_all(
+            entry,
+            {"azimuthTime": image.utc(image.grid.first_line_s + float(line) * image.grid.dt_s), "line": int(line)},
+        )
         add(entry, "pixel", " ".join(str(p) for p in table.pixels), count=str(len(table.pixels)))
         add(entry, "noiseRangeLut", _joined(values, ".6e"), count=str(len(values)))
     block = add(add(root, "noiseAzimuthVectorList", count="1"), "noiseAzimuthVector")
-    add_all(block, {"swath": "IW2", "firstAzimuthLine": 0, "firstRangeSample": 0,
-                    "lastAzimuthLine": image.grid.lines - 1, "lastRangeSample": image.grid.samples - 1})
+    add_all(
+        block,
+        {
+            "swath": "IW2",
+            "firstAzimuthLine": 0,
+            "firstRangeSample": 0,
+            "lastAzimuthLine": image.grid.lines - 1,
+            "lastRangeSample": image.grid.samples - 1,
+        },
+    )
     add(block, "line", " ".join(str(v) for v in table.azimuth_lines), count=str(len(table.azimuth_lines)))
     add(block, "noiseAzimuthLut", _joined(table.azimuth_lut, ".6e"), count=str(len(table.azimuth_lut)))
     return xml_bytes(root)
 
 
 def _wrapped(section: Element, name: str, text: str, kind: str = "DMD") -> Element:
-    entry = add(section, "metadataObject", ID=name, classification="PROVENANCE" if kind == "PDI" else "DESCRIPTION", category=kind)
+    entry = add(
+        section,
+        "metadataObject",
+        ID=name,
+        classification="PROVENANCE" if kind == "PDI" else "DESCRIPTION",
+        category=kind,
+    )
     return add(add(entry, "metadataWrap", mimeType="text/xml", vocabularyName="SAFE", textInfo=text), "xmlData")
 
 
 def _identity_sections(section: Element, image: GrdImage) -> None:
     identity = image.identity
     done = (identity.centre.replace(microsecond=0) + dt.timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%S.%f")
-    processing = add(_wrapped(section, "processing", "Processing", "PDI"), "safe:processing", name="GRD Post Processing", start=done, stop=done)
-    facility = add(processing, "safe:facility", country="none", name="synthetic scene", organisation="none", site="none")
+    processing = add(
+        _wrapped(section, "processing", "Processing", "PDI"),
+        "safe:processing",
+        name="GRD Post Processing",
+        start=done,
+        stop=done,
+    )
+    facility = add(
+        processing, "safe:facility", country="none", name="synthetic scene", organisation="none", site="none"
+    )
     add(facility, "safe:software", name="Sentinel-1 IPF", version=identity.ipf)
     platform = add(_wrapped(section, "platform", "Platform Description"), "safe:platform")
-    add_all(platform, {"safe:nssdcIdentifier": {"A": "2014-016A", "B": "2016-025A"}.get(identity.platform[2], "unknown"),
-                       "safe:familyName": "SENTINEL-1", "safe:number": identity.platform[2]})
+    add_all(
+        platform,
+        {
+            "safe:nssdcIdentifier": {"A": "2014-016A", "B": "2016-025A"}.get(identity.platform[2], "unknown"),
+            "safe:familyName": "SENTINEL-1",
+            "safe:number": identity.platform[2],
+        },
+    )
     instrument = add(platform, "safe:instrument")
     add(instrument, "safe:familyName", "Synthetic Aperture Radar", abbreviation="SAR")
     mode = add(add(instrument, "safe:extension"), "s1sarl1:instrumentMode")
     add_all(mode, {"s1sarl1:mode": "IW", "s1sarl1:swath": "IW"})
     reference = add(_wrapped(section, "measurementOrbitReference", "Orbit Reference"), "safe:orbitReference")
-    for name, value in (("safe:orbitNumber", identity.absolute_orbit), ("safe:relativeOrbitNumber", identity.relative_orbit)):
+    for name, value in (
+        ("safe:orbitNumber", identity.absolute_orbit),
+        ("safe:relativeOrbitNumber", identity.relative_orbit),
+    ):
         for end in ("start", "stop"):
             add(reference, name, value, type=end)
     add_all(reference, {"safe:cycleNumber": identity.cycle, "safe:phaseIdentifier": 1})
     properties = add(add(reference, "safe:extension"), "s1:orbitProperties")
-    add_all(properties, {"s1:pass": "DESCENDING" if identity.descending else "ASCENDING",
-                         "s1:ascendingNodeTime": image.utc(-image.orbit.seconds_since_node())})
+    add_all(
+        properties,
+        {
+            "s1:pass": "DESCENDING" if identity.descending else "ASCENDING",
+            "s1:ascendingNodeTime": image.utc(-image.orbit.seconds_since_node()),
+        },
+    )
 
 
 def _product_sections(section: Element, image: GrdImage, net: Geolocation) -> None:
     identity = image.identity
-    information = add(_wrapped(section, "generalProductInformation", "General Product Information"), "s1sarl1:standAloneProductInformation")
+    information = add(
+        _wrapped(section, "generalProductInformation", "General Product Information"),
+        "s1sarl1:standAloneProductInformation",
+    )
     add_all(information, {"s1sarl1:instrumentConfigurationID": 6, "s1sarl1:missionDataTakeID": identity.datatake})
     for pol in sorted(image.dn, key=POL_ORDER.index):
         add(information, "s1sarl1:transmitterReceiverPolarisation", pol)
-    add_all(information, {
-        "s1sarl1:productClass": "S", "s1sarl1:productClassDescription": "SAR Standard L1 Product", "s1sarl1:productComposition": "Slice",
-        "s1sarl1:productType": "GRD", "s1sarl1:productTimelinessCategory": "Fast-24h", "s1sarl1:sliceProductFlag": "true",
-        "s1sarl1:sliceNumber": identity.slice_number, "s1sarl1:totalSlices": identity.total_slices,
-    })
+    add_all(
+        information,
+        {
+            "s1sarl1:productClass": "S",
+            "s1sarl1:productClassDescription": "SAR Standard L1 Product",
+            "s1sarl1:productComposition": "Slice",
+            "s1sarl1:productType": "GRD",
+            "s1sarl1:productTimelinessCategory": "Fast-24h",
+            "s1sarl1:sliceProductFlag": "true",
+            "s1sarl1:sliceNumber": identity.slice_number,
+            "s1sarl1:totalSlices": identity.total_slices,
+        },
+    )
     period = add(_wrapped(section, "acquisitionPeriod", "Acquisition Period"), "safe:acquisitionPeriod")
-    add_all(period, {"safe:startTime": image.utc(image.grid.first_line_s), "safe:stopTime": image.utc(image.last_line_s)})
+    add_all(
+        period, {"safe:startTime": image.utc(image.grid.first_line_s), "safe:stopTime": image.utc(image.last_line_s)}
+    )
     frame = add(add(_wrapped(section, "measurementFrameSet", "Frame Set"), "safe:frameSet"), "safe:frame")
     corners = [(-1, 0), (-1, -1), (0, -1), (0, 0)]  # last line first, ring not closed, latitude first: as published
     text = " ".join(f"{net.lat_deg[c]:.6f},{net.lon_deg[c]:.6f}" for c in corners)
@@ -252,16 +374,24 @@ def _kind(member: str) -> str:
 def manifest_xml(image: GrdImage, net: Geolocation, files: Mapping[str, bytes]) -> bytes:
     """manifest.safe: identity, footprint, and size and MD5 of every file."""
     root = Element("xfdu:XFDU", _NAMESPACES)
-    package = add(add(root, "informationPackageMap"), "xfdu:contentUnit", unitType="SAFE Archive Information Package",
-                  textInfo="Sentinel-1 IW Level-1 GRD Product",
-                  dmdID="acquisitionPeriod platform generalProductInformation measurementOrbitReference measurementFrameSet",
-                  pdiID="processing")
+    package = add(
+        add(root, "informationPackageMap"),
+        "xfdu:contentUnit",
+        unitType="SAFE Archive Information Package",
+        textInfo="Sentinel-1 IW Level-1 GRD Product",
+        dmdID="acquisitionPeriod platform generalProductInformation measurementOrbitReference measurementFrameSet",
+        pdiID="processing",
+    )
     names = {}
     for member in files:
         stem = re.sub(r"[^a-z0-9]", "", member.rpartition("/")[2].rpartition(".")[0])
         names[member] = f"product{stem}" if _kind(member) == "annotation" else stem
         unit = "Measurement Data Unit" if _kind(member) == "measurement" else "Metadata Unit"
-        add(add(package, "xfdu:contentUnit", unitType=unit, repID=_SCHEMAS[_kind(member)]), "dataObjectPointer", dataObjectID=names[member])
+        add(
+            add(package, "xfdu:contentUnit", unitType=unit, repID=_SCHEMAS[_kind(member)]),
+            "dataObjectPointer",
+            dataObjectID=names[member],
+        )
     section = add(root, "metadataSection")
     _identity_sections(section, image)
     _product_sections(section, image, net)

@@ -28,10 +28,32 @@ QUANTIFICATION = 10000
 _PHYSICAL = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
 _RESOLUTION = (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20)
 _CENTRE_NM = (442.7, 492.4, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4)
-_CLASSES = ("NODATA", "SATURATED_DEFECTIVE", "DARK_FEATURE_SHADOW", "CLOUD_SHADOW", "VEGETATION", "NOT_VEGETATED", "WATER",
-            "UNCLASSIFIED", "CLOUD_MEDIUM_PROBA", "CLOUD_HIGH_PROBA", "THIN_CIRRUS", "SNOW_ICE")
-_SHARES = {"DARK_FEATURES": 2, "CLOUD_SHADOW": 3, "VEGETATION": 4, "NOT_VEGETATED": 5, "WATER": 6, "UNCLASSIFIED": 7,
-           "MEDIUM_PROBA_CLOUDS": 8, "HIGH_PROBA_CLOUDS": 9, "THIN_CIRRUS": 10, "SNOW_ICE": 11}
+_CLASSES = (
+    "NODATA",
+    "SATURATED_DEFECTIVE",
+    "DARK_FEATURE_SHADOW",
+    "CLOUD_SHADOW",
+    "VEGETATION",
+    "NOT_VEGETATED",
+    "WATER",
+    "UNCLASSIFIED",
+    "CLOUD_MEDIUM_PROBA",
+    "CLOUD_HIGH_PROBA",
+    "THIN_CIRRUS",
+    "SNOW_ICE",
+)
+_SHARES = {
+    "DARK_FEATURES": 2,
+    "CLOUD_SHADOW": 3,
+    "VEGETATION": 4,
+    "NOT_VEGETATED": 5,
+    "WATER": 6,
+    "UNCLASSIFIED": 7,
+    "MEDIUM_PROBA_CLOUDS": 8,
+    "HIGH_PROBA_CLOUDS": 9,
+    "THIN_CIRRUS": 10,
+    "SNOW_ICE": 11,
+}
 _PSD = "https://psd-14.sentinel2.eo.esa.int/PSD/"
 
 
@@ -57,8 +79,10 @@ class L2aIdentity:
     @property
     def name(self) -> str:
         code = self.baseline.replace(".", "")
-        return (f"{self.platform}_MSIL2A_{_compact(self.sensing)}_N{code}_R{self.relative_orbit:03d}_T{self.tile}_"
-                f"{_compact(self.generated)}")
+        return (
+            f"{self.platform}_MSIL2A_{_compact(self.sensing)}_N{code}_R{self.relative_orbit:03d}_T{self.tile}_"
+            f"{_compact(self.generated)}"
+        )
 
     @property
     def granule(self) -> str:
@@ -116,7 +140,10 @@ def _image_content(parent: Element, scl: NDArray[np.uint8], cloudy: bool) -> Non
     if cloudy:
         values["CLOUDY_PIXEL_PERCENTAGE"] = f"{cloud_percentage(scl):.6f}"
         values["DEGRADED_MSI_DATA_PERCENTAGE"] = 0
-    values |= {"NODATA_PIXEL_PERCENTAGE": f"{100.0 * float((scl == 0).mean()):.6f}", "SATURATED_DEFECTIVE_PIXEL_PERCENTAGE": "0.000000"}
+    values |= {
+        "NODATA_PIXEL_PERCENTAGE": f"{100.0 * float((scl == 0).mean()):.6f}",
+        "SATURATED_DEFECTIVE_PIXEL_PERCENTAGE": "0.000000",
+    }
     values |= {f"{name}_PERCENTAGE": f"{value:.6f}" for name, value in share.items()}
     add_all(add(parent, "Image_Content_QI"), values)
 
@@ -147,30 +174,58 @@ def _characteristics(parent: Element, identity: L2aIdentity) -> None:
         add(add(entry, "Wavelength"), "CENTRAL", centre, unit="nm")
     classes = add(section, "Scene_Classification_List")
     for index, text in enumerate(_CLASSES):
-        add_all(add(classes, "Scene_Classification_ID"), {"SCENE_CLASSIFICATION_TEXT": f"SC_{text}", "SCENE_CLASSIFICATION_INDEX": index})
+        add_all(
+            add(classes, "Scene_Classification_ID"),
+            {"SCENE_CLASSIFICATION_TEXT": f"SC_{text}", "SCENE_CLASSIFICATION_INDEX": index},
+        )
 
 
-def product_xml(identity: L2aIdentity, images: list[str], ring: list[tuple[float, float]], scl: NDArray[np.uint8]) -> bytes:
+def product_xml(
+    identity: L2aIdentity, images: list[str], ring: list[tuple[float, float]], scl: NDArray[np.uint8]
+) -> bytes:
     """MTD_MSIL2A.xml. images: IMAGE_FILE entries without .jp2; ring: closed, (latitude, longitude)."""
-    root = Element("n1:Level-2A_User_Product", {
-        "xmlns:n1": f"{_PSD}User_Product_Level-2A.xsd", "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
-        "xsi:schemaLocation": f"{_PSD}User_Product_Level-2A.xsd"})
+    root = Element(
+        "n1:Level-2A_User_Product",
+        {
+            "xmlns:n1": f"{_PSD}User_Product_Level-2A.xsd",
+            "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+            "xsi:schemaLocation": f"{_PSD}User_Product_Level-2A.xsd",
+        },
+    )
     general = add(root, "n1:General_Info")
     info, start = add(general, "Product_Info"), _iso(identity.sensing)
-    add_all(info, {
-        "PRODUCT_START_TIME": start, "PRODUCT_STOP_TIME": start, "PRODUCT_URI": f"{identity.name}.SAFE", "PROCESSING_LEVEL": "Level-2A",
-        "PRODUCT_TYPE": "S2MSI2A", "PROCESSING_BASELINE": identity.baseline, "GENERATION_TIME": _iso(identity.generated),
-    })
+    add_all(
+        info,
+        {
+            "PRODUCT_START_TIME": start,
+            "PRODUCT_STOP_TIME": start,
+            "PRODUCT_URI": f"{identity.name}.SAFE",
+            "PROCESSING_LEVEL": "Level-2A",
+            "PRODUCT_TYPE": "S2MSI2A",
+            "PROCESSING_BASELINE": identity.baseline,
+            "GENERATION_TIME": _iso(identity.generated),
+        },
+    )
     take = f"G{identity.platform}_{_compact(identity.sensing)}_{identity.absolute_orbit:06d}_N{identity.baseline}"
-    add_all(add(info, "Datatake", datatakeIdentifier=take), {
-        "SPACECRAFT_NAME": f"Sentinel-{identity.platform[1:]}", "DATATAKE_TYPE": "INS-NOBS", "DATATAKE_SENSING_START": start,
-        "SENSING_ORBIT_NUMBER": identity.relative_orbit, "SENSING_ORBIT_DIRECTION": "DESCENDING",
-    })
+    add_all(
+        add(info, "Datatake", datatakeIdentifier=take),
+        {
+            "SPACECRAFT_NAME": f"Sentinel-{identity.platform[1:]}",
+            "DATATAKE_TYPE": "INS-NOBS",
+            "DATATAKE_SENSING_START": start,
+            "SENSING_ORBIT_NUMBER": identity.relative_orbit,
+            "SENSING_ORBIT_DIRECTION": "DESCENDING",
+        },
+    )
     add(add(info, "Query_Options", completeSingleTile="true"), "PRODUCT_FORMAT", "SAFE_COMPACT")
     stamp, code = _compact(identity.generated), identity.baseline
-    granule = add(add(add(info, "Product_Organisation"), "Granule_List"), "Granule", imageFormat="JPEG2000",
-                  datastripIdentifier=f"{identity.platform}_OPER_MSI_L2A_DS_SYNT_{stamp}_S{_compact(identity.tile_time)}_N{code}",
-                  granuleIdentifier=f"{identity.platform}_OPER_MSI_L2A_TL_SYNT_{stamp}_A{identity.absolute_orbit:06d}_T{identity.tile}_N{code}")
+    granule = add(
+        add(add(info, "Product_Organisation"), "Granule_List"),
+        "Granule",
+        imageFormat="JPEG2000",
+        datastripIdentifier=f"{identity.platform}_OPER_MSI_L2A_DS_SYNT_{stamp}_S{_compact(identity.tile_time)}_N{code}",
+        granuleIdentifier=f"{identity.platform}_OPER_MSI_L2A_TL_SYNT_{stamp}_A{identity.absolute_orbit:06d}_T{identity.tile}_N{code}",
+    )
     for image in images:
         add(granule, "IMAGE_FILE", image)
     _characteristics(general, identity)
@@ -200,11 +255,19 @@ def tile_xml(identity: L2aIdentity, grid: Grid, scl: NDArray[np.uint8]) -> bytes
     geometry = add(root, "n1:Geometric_Info")
     coding = add(geometry, "Tile_Geocoding", metadataLevel="Brief")
     zone, side = grid.epsg % 100, "N" if grid.epsg < 32700 else "S"
-    add_all(coding, {"HORIZONTAL_CS_NAME": f"WGS84 / UTM zone {zone:02d}{side}", "HORIZONTAL_CS_CODE": f"EPSG:{grid.epsg}"})
+    add_all(
+        coding, {"HORIZONTAL_CS_NAME": f"WGS84 / UTM zone {zone:02d}{side}", "HORIZONTAL_CS_CODE": f"EPSG:{grid.epsg}"}
+    )
     for step in (10, 20, 60):
-        add_all(add(coding, "Size", resolution=str(step)), {"NROWS": grid.rows * 10 // step, "NCOLS": grid.cols * 10 // step})
+        add_all(
+            add(coding, "Size", resolution=str(step)),
+            {"NROWS": grid.rows * 10 // step, "NCOLS": grid.cols * 10 // step},
+        )
     for step in (10, 20, 60):
-        add_all(add(coding, "Geoposition", resolution=str(step)), {"ULX": round(grid.x0), "ULY": round(grid.y0), "XDIM": step, "YDIM": -step})
+        add_all(
+            add(coding, "Geoposition", resolution=str(step)),
+            {"ULX": round(grid.x0), "ULY": round(grid.y0), "XDIM": step, "YDIM": -step},
+        )
     angles = add(add(geometry, "Tile_Angles", metadataLevel="Standard"), "Mean_Sun_Angle")
     add(angles, "ZENITH_ANGLE", f"{identity.sun_zenith_deg:.12f}", unit="deg")
     add(angles, "AZIMUTH_ANGLE", f"{identity.sun_azimuth_deg:.12f}", unit="deg")
@@ -213,27 +276,50 @@ def tile_xml(identity: L2aIdentity, grid: Grid, scl: NDArray[np.uint8]) -> bytes
 
 
 def _manifest(identity: L2aIdentity, files: Mapping[str, bytes], ring: list[tuple[float, float]]) -> bytes:
-    root = Element("xfdu:XFDU", {
-        "xmlns:gml": "http://www.opengis.net/gml", "xmlns:safe": "http://www.esa.int/safe/sentinel/1.1",
-        "xmlns:xfdu": "urn:ccsds:schema:xfdu:1", "version": "esa/safe/sentinel/1.1/sentinel-2/msi/archive_l2a_user_product"})
-    unit = add(add(root, "informationPackageMap"), "xfdu:contentUnit", unitType="Product_Level-2A",
-               textInfo="SENTINEL-2 MSI Level-2A User Product", pdiID="processing")
+    root = Element(
+        "xfdu:XFDU",
+        {
+            "xmlns:gml": "http://www.opengis.net/gml",
+            "xmlns:safe": "http://www.esa.int/safe/sentinel/1.1",
+            "xmlns:xfdu": "urn:ccsds:schema:xfdu:1",
+            "version": "esa/safe/sentinel/1.1/sentinel-2/msi/archive_l2a_user_product",
+        },
+    )
+    unit = add(
+        add(root, "informationPackageMap"),
+        "xfdu:contentUnit",
+        unitType="Product_Level-2A",
+        textInfo="SENTINEL-2 MSI Level-2A User Product",
+        pdiID="processing",
+    )
     section, objects = add(root, "metadataSection"), Element("dataObjectSection")
     frame = add(section, "metadataObject", ID="measurementFrameSet", classification="DESCRIPTION", category="DMD")
-    data = add(add(frame, "metadataWrap", mimeType="text/xml", vocabularyName="Sentinel-SAFE", textInfo="Frame Set"), "xmlData")
+    data = add(
+        add(frame, "metadataWrap", mimeType="text/xml", vocabularyName="Sentinel-SAFE", textInfo="Frame Set"), "xmlData"
+    )
     outline = add(add(data, "safe:frameSet"), "safe:footPrint", srsName="http://www.opengis.net/gml/srs/epsg.xml#4326")
     add(outline, "gml:coordinates", " ".join(f"{lat:.12f} {lon:.12f}" for lat, lon in ring))
     for number, (member, content) in enumerate(files.items()):
         name = f"object_{number:02d}_Data"
-        add(add(unit, "xfdu:contentUnit", ID=f"{name}_Unit", unitType="Metadata Unit"), "dataObjectPointer", dataObjectID=name)
+        add(
+            add(unit, "xfdu:contentUnit", ID=f"{name}_Unit", unitType="Metadata Unit"),
+            "dataObjectPointer",
+            dataObjectID=name,
+        )
         mime = "text/xml" if member.endswith(".xml") else "application/octet-stream"
         data_object(objects, name, "Metadata", member, content, mime)
     root.append(objects)
     return xml_bytes(root)
 
 
-def write_l2a(folder: Path, identity: L2aIdentity, grid: Grid, bands: Mapping[str, NDArray[np.float32]],
-              scl: NDArray[np.uint8], ring: list[tuple[float, float]]) -> Path:
+def write_l2a(
+    folder: Path,
+    identity: L2aIdentity,
+    grid: Grid,
+    bands: Mapping[str, NDArray[np.float32]],
+    scl: NDArray[np.uint8],
+    ring: list[tuple[float, float]],
+) -> Path:
     """Write <folder>/<NAME>.zip and return its path.
 
     grid   10 m grid of the granule; rows and columns multiples of 6, so that 20 and 60 m pixels nest
@@ -252,11 +338,15 @@ def write_l2a(folder: Path, identity: L2aIdentity, grid: Grid, bands: Mapping[st
         target = grid if step == 10 else half
         if plane.shape != target.shape:
             raise ValueError(f"{band} is {plane.shape}, neither the 10 m nor the 20 m grid")
-        files[f"GRANULE/{identity.granule}/IMG_DATA/R{step}m/{prefix}_{band}_{step}m.jp2"] = _jp2(stored(plane, identity.offset_dn), target)
+        files[f"GRANULE/{identity.granule}/IMG_DATA/R{step}m/{prefix}_{band}_{step}m.jp2"] = _jp2(
+            stored(plane, identity.offset_dn), target
+        )
     files[f"{folder_20}/{prefix}_SCL_20m.jp2"] = _jp2(scl, half)
     images = [member.removesuffix(".jp2") for member in files]
-    documents = {"MTD_MSIL2A.xml": product_xml(identity, images, ring, scl),
-                 f"GRANULE/{identity.granule}/MTD_TL.xml": tile_xml(identity, grid, scl)}
+    documents = {
+        "MTD_MSIL2A.xml": product_xml(identity, images, ring, scl),
+        f"GRANULE/{identity.granule}/MTD_TL.xml": tile_xml(identity, grid, scl),
+    }
     files = documents | files
     manifest = _manifest(identity, files, ring)
     path = folder / f"{identity.name}.zip"

@@ -15,7 +15,10 @@ _STAMP = (2020, 1, 1, 0, 0, 0)
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes]], level: int = 1) -> None:
     """Write members in the given order, deflated, all with one fixed time stamp; whole or not at all."""
-    with temporary_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+    with (
+        temporary_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive,
+    ):
         for name, data in members:
             entry = zipfile.ZipInfo(name, _STAMP)
             entry.compress_type = zipfile.ZIP_STORED if name.endswith(".jp2") else zipfile.ZIP_DEFLATED

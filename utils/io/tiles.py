@@ -45,9 +45,13 @@ def read_tiling(folder: Path) -> Tiling:
 
 def read_tile(folder: Path, tile_id: str) -> Cut:
     """The three rasters of one tile of tiles/<date>."""
-    sar, optical, mask = (raster.read(folder / sensor / f"{tile_id}.tif") for sensor in ("sentinel1", "sentinel2", "mask"))
+    sar, optical, mask = (
+        raster.read(folder / sensor / f"{tile_id}.tif") for sensor in ("sentinel1", "sentinel2", "mask")
+    )
     if not sar.shape[1:] == optical.shape[1:] == mask.shape[1:]:
-        raise InputError(f"{folder}: the rasters of {tile_id} differ in size.", "Run the stage tile again with --force.")
+        raise InputError(
+            f"{folder}: the rasters of {tile_id} differ in size.", "Run the stage tile again with --force."
+        )
     return Cut(sar, optical, mask)
 
 
@@ -70,7 +74,9 @@ def read_pairs(pairs_json: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(pairs_json.read_text(encoding="utf-8"))["pairs"])
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{pairs_json}: missing or malformed ({error!r}).", "Run find_images or import_data again.") from error
+        raise InputError(
+            f"{pairs_json}: missing or malformed ({error!r}).", "Run find_images or import_data again."
+        ) from error
 
 
 def mixed_orbit(pair: Mapping[str, Any], allowed: bool) -> bool:
@@ -80,7 +86,9 @@ def mixed_orbit(pair: Mapping[str, Any], allowed: bool) -> bool:
     """
     first, second = (pair[date]["s1"] for date in ("date1", "date2"))
     mixed = any(
-        first.get(key) is not None and second.get(key) is not None and str(first[key]).lower() != str(second[key]).lower()
+        first.get(key) is not None
+        and second.get(key) is not None
+        and str(first[key]).lower() != str(second[key]).lower()
         for key in ("direction", "relative_orbit")
     )
     if mixed and not allowed:

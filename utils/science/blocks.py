@@ -219,7 +219,9 @@ def _too_near(
                 fixed = np.array([places[p].box for p in keep])
                 for place in give:
                     gap = distance_m(np.array([places[place].box]), fixed).min()
-                    if gap < buffer_m - _EDGE_M or (buffer_m == 0 and _overlaps(np.array([places[place].box]), fixed).any()):
+                    if gap < buffer_m - _EDGE_M or (
+                        buffer_m == 0 and _overlaps(np.array([places[place].box]), fixed).any()
+                    ):
                         dropped.add(place)
     return sorted(dropped)
 
@@ -246,7 +248,9 @@ def _collect(
             sets[name].append(sample.id)
     empty = [name for name in ("train", "test") if not sets[name]]
     if empty:
-        raise ValueError(f"{' and '.join(empty)} would be empty ({note}; {len(samples)} samples, {len(dropped)} dropped)")
+        raise ValueError(
+            f"{' and '.join(empty)} would be empty ({note}; {len(samples)} samples, {len(dropped)} dropped)"
+        )
     if not sets["val"]:
         note += "; no room for validation"
     return Split(method, {name: tuple(sorted(ids)) for name, ids in sets.items()}, tuple(sorted(dropped)), note)
@@ -290,7 +294,9 @@ def find_leaks(sets: Mapping[str, Sequence[Placed]], buffer_m: float, evidence: 
             leaks.append(Leak("fit", ("train", "test"), (name,), f"{name} was not fitted on this train set"))
     for sample in sets.get("train", ()):
         for event in sorted(sample.events & known.test_events):
-            leaks.append(Leak("event", ("train", "test"), (sample.id,), f"train sample {sample.id} shows test event {event}"))
+            leaks.append(
+                Leak("event", ("train", "test"), (sample.id,), f"train sample {sample.id} shows test event {event}")
+            )
     return _few_of_each(leaks)
 
 
@@ -336,7 +342,12 @@ def _spatial(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed], 
 def _same_pixels(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed]) -> list[Leak]:
     seen = {digest: sample.id for sample in a for digest in sample.digests}
     return [
-        Leak("pixels", (first, second), (seen[digest], s.id), f"{seen[digest]} in {first} and {s.id} in {second} hold the same pixels")
+        Leak(
+            "pixels",
+            (first, second),
+            (seen[digest], s.id),
+            f"{seen[digest]} in {first} and {s.id} in {second} hold the same pixels",
+        )
         for s in b
         for digest in dict.fromkeys(s.digests)
         if digest in seen

@@ -110,9 +110,7 @@ class Judge:
         """Judge a predicted image (H, W, B); NaN pixels inside the mask are counted as missing, not scored."""
         finite = np.isfinite(prediction).all(axis=-1)
         self.missing += int((truth.mask & ~finite).sum())
-        self._scorer.add(
-            block, prediction, truth.s2_t1, truth.mask, reference=truth.s2_t0, strata=dict(truth.strata)
-        )
+        self._scorer.add(block, prediction, truth.s2_t1, truth.mask, reference=truth.s2_t0, strata=dict(truth.strata))
         for name, change in differences(self.settings, truth.s2_t0, prediction).items():
             counts = self._counts[name]
             self.add_map(block, name, severity.burned(change, self.settings.threshold(name)), truth)

@@ -95,7 +95,11 @@ def _label(s2_t1: F32, cloud_t1: U8, clear: float, limits: Limits) -> str | None
     if valid == 0:
         return "no label"
     if limits.keep_clouds:
-        return None if clear >= limits.min_clear else f"label: {100 * clear:.0f} % clear, at least {100 * limits.min_clear:g} %"
+        return (
+            None
+            if clear >= limits.min_clear
+            else f"label: {100 * clear:.0f} % clear, at least {100 * limits.min_clear:g} %"
+        )
     if valid < limits.min_valid:
         return f"label nodata: {100 * (1 - valid):.1f} %, at most {100 * (1 - limits.min_valid):g} %"
     if (share := _nonzero(s2_t1)) < limits.min_nonzero:

@@ -257,9 +257,7 @@ def _divide(top: Any, bottom: Any) -> Any:
 def _figures(totals: Matrix, bands: int) -> dict[str, Matrix]:
     """Figures from sums (..., columns); one value per leading index."""
     head = [totals[..., i] for i in range(_HEAD)]
-    square, absolute, target, reference = (
-        totals[..., _HEAD + i * bands : _HEAD + (i + 1) * bands] for i in range(4)
-    )
+    square, absolute, target, reference = (totals[..., _HEAD + i * bands : _HEAD + (i + 1) * bands] for i in range(4))
     n = head[0]
     mse = _divide(square.sum(axis=-1), n * bands)
     relative = _divide(_divide(square, n[..., None]), np.maximum(_divide(target, n[..., None]), 0) ** 2)

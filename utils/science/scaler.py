@@ -170,7 +170,9 @@ class Scaler:
             for name, members in groups_of(bands).items():
                 total = Moments.merge(part[name] for part in parts if name in part)
                 if total.n == 0 or total.std <= 1e-12 * max(abs(total.mean), 1.0):
-                    raise ScalerError(f"band {','.join(members)}: {total.n} values with standard deviation 0 in the train set")
+                    raise ScalerError(
+                        f"band {','.join(members)}: {total.n} values with standard deviation 0 in the train set"
+                    )
                 groups.append(Group(name, members, total.mean, total.std, factor, unit, total.n))
         return cls("standard", tuple(bands_sar), tuple(bands_optical), tuple(groups), **more)
 
@@ -219,7 +221,9 @@ class Scaler:
 
     def _forward(self, values: NDArray[Any], bands: Sequence[str]) -> F32:
         if values.shape[-1] != len(bands):
-            raise ScalerError(f"array {values.shape} has {values.shape[-1]} channels, the scaler {len(bands)}: {', '.join(bands)}")
+            raise ScalerError(
+                f"array {values.shape} has {values.shape[-1]} channels, the scaler {len(bands)}: {', '.join(bands)}"
+            )
         slope, offset = self._affine(bands)
         return np.asarray(values.astype(np.float64) * slope + offset, dtype=np.float32)
 
@@ -260,7 +264,9 @@ class Scaler:
         if missing or ds1_median_db is None:
             raise ScalerError(f"mode fixed needs the scene median of dS1 for {', '.join(missing)}")
         median = np.array([ds1_median_db[band] for band in self.bands_sar], dtype=np.float32)
-        return np.asarray(np.clip(db1 - db0 - median, -CHANGE_CLIP_DB, CHANGE_CLIP_DB) / CHANGE_CLIP_DB, dtype=np.float32)
+        return np.asarray(
+            np.clip(db1 - db0 - median, -CHANGE_CLIP_DB, CHANGE_CLIP_DB) / CHANGE_CLIP_DB, dtype=np.float32
+        )
 
     def apply_label(self, y: F32, clip: bool = False) -> F32:
         """(H, W, n) reflectance to network units; NaN stays NaN. clip cuts at -1..1, for training labels only."""

@@ -44,7 +44,10 @@ def best(table: Table) -> dict[str, dict[str, str]]:
     """truth -> question -> the method with the largest figure, whoever that is."""
     found: dict[str, dict[str, str]] = {}
     for truth in truths(table):
-        questions = {f"psnr_{s}": {m: figure(table, m, truth, s, "psnr") for m in table["order"]} for s in ("all", "changed", "unchanged")}
+        questions = {
+            f"psnr_{s}": {m: figure(table, m, truth, s, "psnr") for m in table["order"]}
+            for s in ("all", "changed", "unchanged")
+        }
         questions["skill_changed"] = {m: figure(table, m, truth, "changed", "skill") for m in table["order"]}
         for index in indices(table):
             for name in ("f1", "kappa"):
@@ -158,7 +161,10 @@ def burned_rows(table: Table, truth: str) -> tuple[list[str], list[list[str]]]:
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table with columns of equal width."""
     widths = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in (head, *rows)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (head, *rows)
+    ]
 
 
 def lines(table: Table) -> list[str]:

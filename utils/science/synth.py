@@ -104,8 +104,16 @@ def make_scene(params: SceneParams) -> Scene:
     after, volume1 = _seasonal_changes(params, cover, parcel, before, volume0, states)
     severity, hidden = _burn(params, cover, height, area)
     after, volume1 = _apply_fire(params, cover, after, volume1, severity, hidden)
-    return Scene(params, height, cover, (before, after), (volume0, volume1), _moisture(params, relief),
-                 severity, np.where(hidden, np.float32(0), severity))
+    return Scene(
+        params,
+        height,
+        cover,
+        (before, after),
+        (volume0, volume1),
+        _moisture(params, relief),
+        severity,
+        np.where(hidden, np.float32(0), severity),
+    )
 
 
 def _terrain(params: SceneParams, shape: tuple[int, int], area: tuple[slice, slice]) -> tuple[F32, F32]:
@@ -120,7 +128,9 @@ def _terrain(params: SceneParams, shape: tuple[int, int], area: tuple[slice, sli
     return np.asarray(height, dtype=np.float32), np.asarray(z, dtype=np.float32)
 
 
-def _cover(params: SceneParams, z: F32, height: F32, area: tuple[slice, slice]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def _cover(
+    params: SceneParams, z: F32, height: F32, area: tuple[slice, slice]
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Cover class and parcel id; shares are set on the area itself."""
     seed, shape = params.seed, z.shape
     wild = power_noise(seed, "wild", shape, 2.8, longest_px=300.0) + np.float32(0.7) * z
@@ -158,7 +168,9 @@ def _table(values: dict[int, float]) -> F32:
     return np.array([values.get(code, 0.0) for code in range(8)], dtype=np.float32)
 
 
-def _state_before(params: SceneParams, cover: NDArray[np.uint8], parcel: NDArray[np.int32]) -> tuple[F32, F32, NDArray[np.int64]]:
+def _state_before(
+    params: SceneParams, cover: NDArray[np.uint8], parcel: NDArray[np.int32]
+) -> tuple[F32, F32, NDArray[np.int64]]:
     """Fractions (4, rows, cols) and volume at t0, and the state of each parcel."""
     seed, shape = params.seed, cover.shape
     vigour = power_noise(seed, "vigour", shape, 1.9, longest_px=250.0)
@@ -178,8 +190,14 @@ def _state_before(params: SceneParams, cover: NDArray[np.uint8], parcel: NDArray
     return fractions, np.asarray(volume, dtype=np.float32), states
 
 
-def _seasonal_changes(params: SceneParams, cover: NDArray[np.uint8], parcel: NDArray[np.int32], before: F32, volume0: F32,
-                      states: NDArray[np.int64]) -> tuple[F32, F32]:
+def _seasonal_changes(
+    params: SceneParams,
+    cover: NDArray[np.uint8],
+    parcel: NDArray[np.int32],
+    before: F32,
+    volume0: F32,
+    states: NDArray[np.int64],
+) -> tuple[F32, F32]:
     """Curing of grass, harvest and sowing of parcels, logging of forest blocks."""
     after, volume = before.copy(), volume0.copy()
     if "curing" in params.confusers:
@@ -210,7 +228,9 @@ def _seasonal_changes(params: SceneParams, cover: NDArray[np.uint8], parcel: NDA
     return after, volume
 
 
-def _burn(params: SceneParams, cover: NDArray[np.uint8], height: F32, area: tuple[slice, slice]) -> tuple[F32, NDArray[np.bool_]]:
+def _burn(
+    params: SceneParams, cover: NDArray[np.uint8], height: F32, area: tuple[slice, slice]
+) -> tuple[F32, NDArray[np.bool_]]:
     """Severity 0..1 and where the burn stayed below the canopy. Water, towns and roads do not burn; crops seldom."""
     seed, shape = params.seed, cover.shape
     severity = np.zeros(shape, dtype=np.float32)
@@ -221,10 +241,15 @@ def _burn(params: SceneParams, cover: NDArray[np.uint8], height: F32, area: tupl
     for number, (row, col) in enumerate(spread_places(seed, "fires", fuel, params.fires)):
         size = radius * generator(seed, f"fire size {number}").uniform(0.8, 1.15)
         depth = fire_shape(seed, number, shape, (row + params.pad_px, col + params.pad_px), size)
-        severity = np.maximum(severity, smooth_step(depth, 0.0, 0.06) * (np.float32(0.45) + np.float32(0.55) * smooth_step(depth, 0.0, 0.6)))
+        severity = np.maximum(
+            severity,
+            smooth_step(depth, 0.0, 0.06) * (np.float32(0.45) + np.float32(0.55) * smooth_step(depth, 0.0, 0.6)),
+        )
     mood = uniform(power_noise(seed, "severity", shape, 2.8, longest_px=120.0))
     rough = uniform(power_noise(seed, "islands", shape, 2.8, longest_px=60.0))
-    up = np.gradient(height)[0] * np.float32(1.5 / PIXEL_M)  # northern slopes are drier on the southern half of the Earth
+    up = np.gradient(height)[0] * np.float32(
+        1.5 / PIXEL_M
+    )  # northern slopes are drier on the southern half of the Earth
     severity *= np.clip(np.float32(0.50) + np.float32(0.80) * mood + np.clip(up, -0.2, 0.2), 0.25, 1.0)
     severity *= smooth_step(rough, 0.08, 0.12)  # unburnt islands
     severity *= _table({FOREST: 1.0, WOODLAND: 1.0, GRASS: 0.9, CROP: 0.15})[cover]
@@ -237,8 +262,9 @@ def _burn(params: SceneParams, cover: NDArray[np.uint8], height: F32, area: tupl
     return severity, hidden
 
 
-def _apply_fire(params: SceneParams, cover: NDArray[np.uint8], after: F32, volume: F32, severity: F32,
-                hidden: NDArray[np.bool_]) -> tuple[F32, F32]:
+def _apply_fire(
+    params: SceneParams, cover: NDArray[np.uint8], after: F32, volume: F32, severity: F32, hidden: NDArray[np.bool_]
+) -> tuple[F32, F32]:
     """Fuel turns to char, and a little bare soil; volume goes by 45 % (forest), 50 % (woodland), 70 % (grass)."""
     kept = 1 - np.float32(0.92) * severity
     lost = (after[0] + after[1]) * (1 - kept)

@@ -21,7 +21,9 @@ def generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def power_noise(seed: int, name: str, shape: tuple[int, int], beta: float, longest_px: float = 600.0, coarse: int = 1) -> F32:
+def power_noise(
+    seed: int, name: str, shape: tuple[int, int], beta: float, longest_px: float = 600.0, coarse: int = 1
+) -> F32:
     """Gaussian noise with power spectrum 1/f^beta, flat below 1/longest_px; mean 0, standard deviation 1.
 
     shape   (rows, cols)
@@ -35,7 +37,7 @@ def power_noise(seed: int, name: str, shape: tuple[int, int], beta: float, longe
     rows, cols = (fft.next_fast_len(n, real=True) for n in shape)
     white = generator(seed, name).standard_normal((rows, cols), dtype=np.float32)
     spectrum = fft.rfft2(white)
-    f2 = (np.fft.fftfreq(rows).astype(np.float32)[:, None] ** 2 + np.fft.rfftfreq(cols).astype(np.float32)[None, :] ** 2)
+    f2 = np.fft.fftfreq(rows).astype(np.float32)[:, None] ** 2 + np.fft.rfftfreq(cols).astype(np.float32)[None, :] ** 2
     spectrum *= (f2 + np.float32(longest_px**-2.0)) ** np.float32(-beta / 4)
     spectrum[0, 0] = 0
     field = fft.irfft2(spectrum, s=(rows, cols))[: shape[0], : shape[1]]
@@ -44,7 +46,9 @@ def power_noise(seed: int, name: str, shape: tuple[int, int], beta: float, longe
 
 def _enlarge(field: F32, factor: int, shape: tuple[int, int]) -> F32:
     """Cubic interpolation of a coarse field; its sample k lies at fine position factor * k."""
-    step = ndimage.zoom(field, ((field.shape[0] - 1) * factor + 1) / field.shape[0], order=3, mode="nearest", grid_mode=False)
+    step = ndimage.zoom(
+        field, ((field.shape[0] - 1) * factor + 1) / field.shape[0], order=3, mode="nearest", grid_mode=False
+    )
     return np.ascontiguousarray(step[: shape[0], : shape[1]], dtype=np.float32)
 
 
@@ -65,7 +69,9 @@ def contour_line(field: F32, level: float, half_width_px: float) -> NDArray[np.b
     return np.asarray(np.abs(field - level) < half_width_px * np.hypot(down, right))
 
 
-def parcels(seed: int, name: str, shape: tuple[int, int], height_px: float, width_px: float, angle_deg: float) -> NDArray[np.int32]:
+def parcels(
+    seed: int, name: str, shape: tuple[int, int], height_px: float, width_px: float, angle_deg: float
+) -> NDArray[np.int32]:
     """(rows, cols) int32 id of the field parcel: rows of rectangles of random width, the whole pattern rotated.
 
     Ids are dense enough to index a table of parcel_count(shape, ...) entries after modulo; equal ids are one parcel.
@@ -91,13 +97,19 @@ def fire_shape(seed: int, number: int, shape: tuple[int, int], centre: tuple[flo
     wind, stretch = rng.uniform(0, math.pi), rng.uniform(1.3, 1.9)
     y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(centre[0])
     x = np.arange(shape[1], dtype=np.float32)[None, :] - np.float32(centre[1])
-    along = (x * np.float32(math.cos(wind)) + y * np.float32(math.sin(wind))) / np.float32(radius_px * math.sqrt(stretch))
-    across = (y * np.float32(math.cos(wind)) - x * np.float32(math.sin(wind))) / np.float32(radius_px / math.sqrt(stretch))
+    along = (x * np.float32(math.cos(wind)) + y * np.float32(math.sin(wind))) / np.float32(
+        radius_px * math.sqrt(stretch)
+    )
+    across = (y * np.float32(math.cos(wind)) - x * np.float32(math.sin(wind))) / np.float32(
+        radius_px / math.sqrt(stretch)
+    )
     torn = power_noise(seed, f"fire edge {number}", shape, 3.0, longest_px=radius_px, coarse=2)
     return np.asarray(1 - np.hypot(along, across) + np.float32(0.28) * torn, dtype=np.float32)
 
 
-def spread_places(seed: int, name: str, allowed: NDArray[np.bool_], count: int, candidates: int = 400) -> list[tuple[float, float]]:
+def spread_places(
+    seed: int, name: str, allowed: NDArray[np.bool_], count: int, candidates: int = 400
+) -> list[tuple[float, float]]:
     """`count` places (row, col) far from one another, on allowed ground where there is any (best-candidate sampling)."""
     rng = generator(seed, name)
     rows, cols = np.nonzero(allowed)

@@ -62,14 +62,18 @@ class RadarGrid:
         return replace(self, first_line_s=self.first_line_s + first * self.dt_s, lines=lines)
 
     def _blend(self, table: F64, time_s: Any, x: F64) -> F64:
-        place = (np.asarray(time_s, dtype=np.float64) - self.srgr_times_s[0]) / (self.srgr_times_s[1] - self.srgr_times_s[0])
+        place = (np.asarray(time_s, dtype=np.float64) - self.srgr_times_s[0]) / (
+            self.srgr_times_s[1] - self.srgr_times_s[0]
+        )
         k = np.clip(place.astype(np.int64), 0, len(table) - 2)
         w = place - k
         power = x[..., None] ** np.arange(table.shape[1])
         return np.asarray((1 - w) * (table[k] * power).sum(-1) + w * (table[k + 1] * power).sum(-1))
 
 
-def radar_grid(orbit: KeplerOrbit, outline_xyz: F64, height_m: float, dt_s: float = 1.499192e-3, spacing_m: float = 10.0) -> RadarGrid:
+def radar_grid(
+    orbit: KeplerOrbit, outline_xyz: F64, height_m: float, dt_s: float = 1.499192e-3, spacing_m: float = 10.0
+) -> RadarGrid:
     """The smallest image that holds all points of the outline.
 
     outline_xyz  (n, 3) points that must lie inside, at their lowest and highest heights
@@ -102,7 +106,10 @@ def cell_area(orbit: KeplerOrbit, grid: RadarGrid, start: F64) -> NDArray[np.flo
     t, sample = np.broadcast_arrays(t, sample)
     r = grid.slant_range(t, sample)
     d_t, d_r = 0.01, 20.0
-    solve = [ground_point(orbit, t + a, r + b, grid.height_m, start) for a, b in ((d_t, 0), (-d_t, 0), (0, d_r), (0, -d_r), (0, 0))]
+    solve = [
+        ground_point(orbit, t + a, r + b, grid.height_m, start)
+        for a, b in ((d_t, 0), (-d_t, 0), (0, d_r), (0, -d_r), (0, 0))
+    ]
     x_t, x_r = (solve[0] - solve[1]) / (2 * d_t), (solve[2] - solve[3]) / (2 * d_r)
     sight = orbit.state(t)[0] - solve[4]
     lon, lat, _ = ecef_to_geodetic(solve[4])
@@ -116,7 +123,11 @@ def cell_area(orbit: KeplerOrbit, grid: RadarGrid, start: F64) -> NDArray[np.flo
     speed_full = c[0] + c[1] * line + c[2] * column + c[3] * line * column + c[4] * line**2 + c[5] * column**2
     every = np.arange(grid.samples)
     times = grid.first_line_s + np.arange(0, grid.lines, 16) * grid.dt_s
-    width = [grid.slant_range(np.full(grid.samples, s), every + 0.5) - grid.slant_range(np.full(grid.samples, s), every - 0.5) for s in times]
+    width = [
+        grid.slant_range(np.full(grid.samples, s), every + 0.5)
+        - grid.slant_range(np.full(grid.samples, s), every - 0.5)
+        for s in times
+    ]
     nearest = np.minimum((np.arange(grid.lines) + 8) // 16, len(times) - 1)
     return np.asarray(speed_full * grid.dt_s * np.array(width)[nearest], dtype=np.float32)
 
@@ -142,14 +153,20 @@ def fit_surface(x_m: F64, y_m: F64, lon_deg: F64, lat_deg: F64) -> Surface:
     x_mid, y_mid = float((x_m.min() + x_m.max()) / 2), float((y_m.min() + y_m.max()) / 2)
     half = float(max(np.ptp(x_m), np.ptp(y_m)) / 2)
     powers = np.arange(SURFACE_DEGREE + 1)
-    basis = (((y_m.ravel() - y_mid) / half)[:, None, None] ** powers[:, None]) * ((x_m.ravel() - x_mid) / half)[:, None, None] ** powers
-    values = np.concatenate([geodetic_to_ecef(lon_deg, lat_deg, 0.0), ellipsoid_normal(lon_deg, lat_deg)], -1).reshape(-1, 6)
+    basis = (((y_m.ravel() - y_mid) / half)[:, None, None] ** powers[:, None]) * ((x_m.ravel() - x_mid) / half)[
+        :, None, None
+    ] ** powers
+    values = np.concatenate([geodetic_to_ecef(lon_deg, lat_deg, 0.0), ellipsoid_normal(lon_deg, lat_deg)], -1).reshape(
+        -1, 6
+    )
     flat = basis.reshape(len(values), -1)
     solution = np.linalg.lstsq(flat, values, rcond=None)[0]
     worst = np.abs(flat @ solution - values)[:, :3].max()
     if worst > 1e-3:
         raise ValueError(f"map to ECEF polynomial leaves {worst:.4f} m; the area is too large")
-    return Surface(x_mid, y_mid, half, np.ascontiguousarray(solution.T.reshape(6, SURFACE_DEGREE + 1, SURFACE_DEGREE + 1)))
+    return Surface(
+        x_mid, y_mid, half, np.ascontiguousarray(solution.T.reshape(6, SURFACE_DEGREE + 1, SURFACE_DEGREE + 1))
+    )
 
 
 @njit(cache=True)
@@ -166,7 +183,9 @@ def _hermite(table: F64, place: float, step: float, out: F64) -> None:  # pragma
 
 
 @njit(cache=True)
-def _vertex_row(height: Any, j: int, step: float, x0: float, y0: float, surface: Any, mid: Any, out: F64) -> None:  # pragma: no cover
+def _vertex_row(
+    height: Any, j: int, step: float, x0: float, y0: float, surface: Any, mid: Any, out: F64
+) -> None:  # pragma: no cover
     """ECEF of the 2*cols+1 vertices of half-pixel row j; heights bilinear between pixel centres, clamped at the edge."""
     rows, cols = height.shape
     r = j * 0.5 - 0.5
@@ -196,8 +215,21 @@ def _vertex_row(height: Any, j: int, step: float, x0: float, y0: float, surface:
 
 
 @njit(cache=True)
-def _scatter(height: Any, power: Any, step: float, x0: float, y0: float, surface: Any, mid: Any, table: F64, table0: float,
-             timing: F64, srgr0: float, srgr: F64, out: Any) -> None:  # pragma: no cover - compiled
+def _scatter(
+    height: Any,
+    power: Any,
+    step: float,
+    x0: float,
+    y0: float,
+    surface: Any,
+    mid: Any,
+    table: F64,
+    table0: float,
+    timing: F64,
+    srgr0: float,
+    srgr: F64,
+    out: Any,
+) -> None:  # pragma: no cover - compiled
     rows, cols = height.shape
     first, dt, range0, spacing = timing[0], timing[1], timing[2], timing[3]
     lines, samples = out.shape[1], out.shape[2]
@@ -243,8 +275,16 @@ def _scatter(height: Any, power: Any, step: float, x0: float, y0: float, surface
                 continue
             l0, l1, l2 = (state[0] - x[0]) / r, (state[1] - x[1]) / r, (state[2] - x[2]) / r
             # twice the area of the two triangles of the facet, projected perpendicular to the look
-            one = (d2[1] * d3[2] - d2[2] * d3[1]) * l0 + (d2[2] * d3[0] - d2[0] * d3[2]) * l1 + (d2[0] * d3[1] - d2[1] * d3[0]) * l2
-            two = (d3[1] * d1[2] - d3[2] * d1[1]) * l0 + (d3[2] * d1[0] - d3[0] * d1[2]) * l1 + (d3[0] * d1[1] - d3[1] * d1[0]) * l2
+            one = (
+                (d2[1] * d3[2] - d2[2] * d3[1]) * l0
+                + (d2[2] * d3[0] - d2[0] * d3[2]) * l1
+                + (d2[0] * d3[1] - d2[1] * d3[0]) * l2
+            )
+            two = (
+                (d3[1] * d1[2] - d3[2] * d1[1]) * l0
+                + (d3[2] * d1[0] - d3[0] * d1[2]) * l1
+                + (d3[0] * d1[1] - d3[1] * d1[0]) * l2
+            )
             area = 0.5 * (max(one, 0.0) + max(two, 0.0))
             if area <= 0.0:
                 continue
@@ -262,8 +302,15 @@ def _scatter(height: Any, power: Any, step: float, x0: float, y0: float, surface
         top, low = low, top
 
 
-def beta_nought(height_m: NDArray[np.float32], gamma0: NDArray[np.float32], origin_xy: tuple[float, float], step_m: float,
-                surface: Surface, orbit: KeplerOrbit, grid: RadarGrid) -> NDArray[np.float32]:
+def beta_nought(
+    height_m: NDArray[np.float32],
+    gamma0: NDArray[np.float32],
+    origin_xy: tuple[float, float],
+    step_m: float,
+    surface: Surface,
+    orbit: KeplerOrbit,
+    grid: RadarGrid,
+) -> NDArray[np.float32]:
     """Expected beta nought image of a terrain with known gamma nought.
 
     height_m   (rows, cols) ellipsoidal height at the pixel centres of a north-up grid
@@ -280,8 +327,21 @@ def beta_nought(height_m: NDArray[np.float32], gamma0: NDArray[np.float32], orig
     out = np.zeros((len(gamma0), grid.lines, grid.samples), dtype=np.float32)
     timing = np.array([grid.first_line_s, grid.dt_s, grid.range0_m, grid.spacing_m])
     mid = np.array([surface.x_mid, surface.y_mid, surface.half])
-    _scatter(height_m, gamma0, step_m, origin_xy[0], origin_xy[1], surface.coefficients, mid, table, start_s,
-             timing, float(grid.srgr_times_s[0]), grid.srgr, out)
+    _scatter(
+        height_m,
+        gamma0,
+        step_m,
+        origin_xy[0],
+        origin_xy[1],
+        surface.coefficients,
+        mid,
+        table,
+        start_s,
+        timing,
+        float(grid.srgr_times_s[0]),
+        grid.srgr,
+        out,
+    )
     start = surface.coefficients[:3, 0, 0]
     out /= cell_area(orbit, grid, np.ascontiguousarray(start))
     return out

@@ -61,7 +61,9 @@ def sky(scene: Scene, date: int) -> Sky:
     gain = np.ones(len(BANDS))
     if "haze" in confusers:
         rng = generator(seed, f"haze {date}")
-        gain = 1 + np.clip(rng.normal(0, 0.02) * np.linspace(1.2, 0.4, len(BANDS)) + rng.normal(0, 0.006, len(BANDS)), -0.05, 0.05)
+        gain = 1 + np.clip(
+            rng.normal(0, 0.02) * np.linspace(1.2, 0.4, len(BANDS)) + rng.normal(0, 0.006, len(BANDS)), -0.05, 0.05
+        )
     return Sky(round(elevation, 4), SUN_AZIMUTH_DEG, tuple(float(g) for g in gain))
 
 
@@ -72,14 +74,18 @@ def reflectance(scene: Scene, date: int, margin_px: int = 0) -> F32:
     green, dry, soil, char = (layer[window] for layer in scene.fractions[date])
     light, state = _illumination(scene, date, window), sky(scene, date)
     brightness = np.float32(1.25) - np.float32(1.2) * moisture
-    ripple = power_noise(scene.params.seed, "ripple", scene.cover.shape, 1.4, longest_px=40.0)[window] * np.float32(0.035)
+    ripple = power_noise(scene.params.seed, "ripple", scene.cover.shape, 1.4, longest_px=40.0)[window] * np.float32(
+        0.035
+    )
     built = power_noise(scene.params.seed, "roofs", scene.cover.shape, 0.6, longest_px=20.0)[window]
     water, urban, road = cover == WATER, cover == URBAN, cover == ROAD
     out = np.empty((len(BANDS), *cover.shape), dtype=np.float32)
     for k, plane in enumerate(out):
-        plane[:] = green * ENDMEMBERS["green"][k] + dry * ENDMEMBERS["dry"][k] + soil * brightness * ENDMEMBERS["soil"][k]
+        plane[:] = (
+            green * ENDMEMBERS["green"][k] + dry * ENDMEMBERS["dry"][k] + soil * brightness * ENDMEMBERS["soil"][k]
+        )
         plane += char * ENDMEMBERS["char"][k]
-        plane[urban] = (0.65 * ENDMEMBERS["urban"][k] * (1 + 0.3 * built[urban]) + 0.35 * plane[urban])
+        plane[urban] = 0.65 * ENDMEMBERS["urban"][k] * (1 + 0.3 * built[urban]) + 0.35 * plane[urban]
         plane[road] = 0.6 * ENDMEMBERS["urban"][k] + 0.4 * plane[road]
         plane *= light * (1 + ripple)
         plane[water] = ENDMEMBERS["water"][k]

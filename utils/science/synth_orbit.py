@@ -76,10 +76,22 @@ class KeplerOrbit:
         radial, across = MU_M3_S2 / h * e * np.sin(true), h / radius
         tilt, node = math.radians(INCLINATION_DEG), self.node_rad - EARTH_RATE_RAD_S * t
         cos_node, sin_node, cos_u, sin_u = np.cos(node), np.sin(node), np.cos(u), np.sin(u)
-        out = np.stack([cos_node * cos_u - sin_node * sin_u * math.cos(tilt),
-                        sin_node * cos_u + cos_node * sin_u * math.cos(tilt), sin_u * math.sin(tilt)], -1)
-        along = np.stack([-cos_node * sin_u - sin_node * cos_u * math.cos(tilt),
-                          -sin_node * sin_u + cos_node * cos_u * math.cos(tilt), cos_u * math.sin(tilt)], -1)
+        out = np.stack(
+            [
+                cos_node * cos_u - sin_node * sin_u * math.cos(tilt),
+                sin_node * cos_u + cos_node * sin_u * math.cos(tilt),
+                sin_u * math.sin(tilt),
+            ],
+            -1,
+        )
+        along = np.stack(
+            [
+                -cos_node * sin_u - sin_node * cos_u * math.cos(tilt),
+                -sin_node * sin_u + cos_node * cos_u * math.cos(tilt),
+                cos_u * math.sin(tilt),
+            ],
+            -1,
+        )
         position = radius[..., None] * out
         spin = EARTH_RATE_RAD_S * np.stack([position[..., 1], -position[..., 0], np.zeros_like(radius)], -1)
         return position, radial[..., None] * out + across[..., None] * along + spin
@@ -101,7 +113,11 @@ def orbit_over(lon_deg: float, lat_deg: float, height_m: float, incidence_deg: f
     u = math.pi - math.asin(limit) if descending else math.asin(limit)
     tilt = math.radians(INCLINATION_DEG)
     offset = math.radians(8.0 * incidence_deg / 37.0 / 1.5) / math.cos(math.radians(lat_deg))
-    node = math.radians(lon_deg) + (offset if descending else -offset) - math.atan2(math.sin(u) * math.cos(tilt), math.cos(u))
+    node = (
+        math.radians(lon_deg)
+        + (offset if descending else -offset)
+        - math.atan2(math.sin(u) * math.cos(tilt), math.cos(u))
+    )
 
     def misfit(unknown: F64) -> F64:
         position, velocity = KeplerOrbit(unknown[1], unknown[0]).state(0.0)

@@ -94,8 +94,12 @@ def _smooth_power(re: Any, kernel: Any, weight: float, out: Any, work: Any) -> N
             out[i, j] += weight * total * total
 
 
-def speckle(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float = SPECKLE_SIGMA_PX,
-            weights: tuple[float, ...] = LOOK_WEIGHTS) -> F32:
+def speckle(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    sigma_px: float = SPECKLE_SIGMA_PX,
+    weights: tuple[float, ...] = LOOK_WEIGHTS,
+) -> F32:
     """(lines, samples) float32 multiplicative speckle of mean 1: intensity of smoothed complex Gaussian looks.
 
     sigma_px  Gaussian smoothing of the complex field; 0 gives uncorrelated speckle
