@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 @stage("make_scene")
 def run(ctx: Context) -> Report:
-    from utils.io.synth_products import DECOYS, S1_PLANS, S2_PLANS, SceneProducts, SceneSettings
+    from utils.io.synth_plans import DECOYS, S1_PLANS, S2_PLANS
+    from utils.io.synth_products import SceneProducts, SceneSettings
     from utils.workflow.files import atomic_json
 
     folder = ctx.layout.work / ctx.conf.scene.dir

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.io.synth_s2 import L2aIdentity, write_l2a
+from utils.io.synth_s2 import write_l2a
+from utils.io.synth_s2_xml import L2aIdentity
 from utils.science.grid import Grid
 
 GRID = Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, 48, 60)

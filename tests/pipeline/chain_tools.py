@@ -81,14 +81,15 @@ def shortened(source: Path) -> str:
     return "\n".join([*lines, *(f"{key}: {value}" for key, value in SHORT.items())]) + "\n"
 
 
-def make_chain(folder: Path) -> Chain:
-    """Write the small configuration into `folder`."""
+def make_chain(folder: Path, confs: Path | None = None) -> Chain:
+    """Write the small configuration into `folder`; training files of `confs` where given, so that pages are equal."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "train_resunet.yaml").write_text(shortened(ROOT / "GAN_confs/train_resunet_tiny.yaml"))
-    (folder / "train_gan.yaml").write_text(shortened(ROOT / "GAN_confs/train_tiny.yaml"))
+    if confs is None:
+        (folder / "train_resunet.yaml").write_text(shortened(ROOT / "GAN_confs/train_resunet_tiny.yaml"))
+        (folder / "train_gan.yaml").write_text(shortened(ROOT / "GAN_confs/train_tiny.yaml"))
     (folder / "default.yaml").write_text((ROOT / "confs/default.yaml").read_text())
     conf = folder / "mini.yaml"
-    conf.write_text(MINI.format(work=folder / "work", folder=folder))
+    conf.write_text(MINI.format(work=folder / "work", folder=confs or folder))
     return Chain(conf, folder / "work")
 
 

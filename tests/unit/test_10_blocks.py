@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from utils.science.blocks import Evidence, Placed, block_id, find_leaks, footprint_m, split_samples
+from utils.science.blocks import Placed, block_id, footprint_m, split_samples
 from utils.science.grid import Grid, Window, make_tiles, parse_tile_id
+from utils.science.leaks import Evidence, find_leaks
 
 GRID = Grid(32631, 500000.0, 5600000.0, 10.0, -10.0, 1200, 1200)
 DATES = ("20200101", "20200301")

@@ -16,7 +16,8 @@ from osgeo import gdal
 
 from utils.io import raster
 from utils.io.footprint import aoi_geometry, grid_of
-from utils.io.synth_products import S1_PLANS, S2_PLANS, SceneProducts, SceneSettings, mgrs_tile
+from utils.io.synth_plans import S1_PLANS, S2_PLANS
+from utils.io.synth_products import SceneProducts, SceneSettings, mgrs_tile
 from utils.io.synth_s2 import stored
 from utils.science import synth_optical as optical
 from utils.science.synth_orbit import C_M_S, geodetic_to_ecef

@@ -9,7 +9,8 @@ from typing import Any
 
 from utils.io import raster
 from utils.io.samples import DatasetIndex, SampleInfo, load_index, sample_path
-from utils.science.blocks import SETS, Evidence, Leak, Placed, find_leaks, footprint_m
+from utils.science.blocks import SETS, Placed, footprint_m
+from utils.science.leaks import Evidence, Leak, find_leaks
 from utils.science.scaler import list_digest
 from utils.workflow.errors import ConfigError, InputError
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from osgeo import gdal, osr
 
-from utils.io.synth_s1_xml import POL_ORDER, annotation_xml, calibration_xml, manifest_xml, noise_xml
+from utils.io.synth_s1_manifest import manifest_xml
+from utils.io.synth_s1_xml import POL_ORDER, annotation_xml, calibration_xml, noise_xml
 from utils.io.synth_zip import write_zip
 from utils.science.synth_geometry import RadarGrid
 from utils.science.synth_orbit import F64, KeplerOrbit, ecef_to_geodetic, ellipsoid_normal, ground_point

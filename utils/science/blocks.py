@@ -1,4 +1,4 @@
-"""Training, validation and test sets by place, and the search for leaks between them.
+"""Training, validation and test sets by place; leaks.py looks for what they know of one another.
 
 Neighbouring tiles share fire, weather and scaler: a random split of tiles reports memory, not skill (Kattenborn et al.
 2022). So whole blocks of tiles, or halves of a small patch, go into one set, with an empty strip between sets.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,8 +21,7 @@ from utils.science.grid import Grid, Window, parse_tile_id
 SETS = ("train", "val", "test")
 MIN_BLOCKS = 12  # below this, three sets of blocks with strips between them leave almost nothing
 CHANGED_SHARE = 0.05  # border between the two strata
-_EDGE_M = 1e-3  # touching footprints of one grid differ by rounding only
-_MAX_LEAKS = 50  # of one kind; one is enough to stop, the rest is noise
+EDGE_M = 1e-3  # touching footprints of one grid differ by rounding only
 Box = tuple[float, float, float, float]
 
 
@@ -62,16 +61,6 @@ class Split:
     sets: Mapping[str, tuple[str, ...]]
     dropped: tuple[tuple[str, str], ...]
     note: str
-
-
-@dataclass(frozen=True)
-class Leak:
-    """One way in which a set knows another."""
-
-    kind: Literal["same_tile", "near", "pixels", "overlap", "fit", "event"]
-    sets: tuple[str, str]
-    items: tuple[str, ...]
-    text: str
 
 
 def block_id(tile: str, block_tiles: int) -> str:
@@ -175,17 +164,17 @@ def _deal_halves(
         mine = [place for place in sorted(places) if place[0] == site]
         boxes = np.array([places[place].box for place in mine])
         west, south, east, north = boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()
-        by_columns = east - west >= north - south - _EDGE_M
+        by_columns = east - west >= north - south - EDGE_M
         along = np.stack([boxes[:, 0] - west, boxes[:, 2] - west], axis=1)  # low and high edge, from the left
         across = np.stack([north - boxes[:, 3], north - boxes[:, 1]], axis=1)  # and from the top
         if not by_columns:
             along, across = across, along
-        train = along[:, 1] <= along[:, 1].max() / 2 + _EDGE_M
+        train = along[:, 1] <= along[:, 1].max() / 2 + EDGE_M
         border = along[train, 1].max() if train.any() else 0.0
-        rest = along[:, 0] >= border + buffer_m - _EDGE_M
+        rest = along[:, 0] >= border + buffer_m - EDGE_M
         val = rest & _first_rows(across, rest, shares)
         test_from = across[val, 1].max() + buffer_m if val.any() else -math.inf
-        test = rest & ~val & (across[:, 0] >= test_from - _EDGE_M)
+        test = rest & ~val & (across[:, 0] >= test_from - EDGE_M)
         for index, place in enumerate(mine):
             name = "train" if train[index] else "val" if val[index] else "test" if test[index] else None
             if name:
@@ -202,7 +191,7 @@ def _first_rows(across: NDArray[np.float64], rest: NDArray[np.bool_], shares: Se
     if shares[1] <= 0 or len(rows) < 4:
         return nothing
     wanted = rows[-1] * shares[1] / (shares[1] + shares[2])
-    return np.asarray(across[:, 1] <= max(wanted, rows[0]) + _EDGE_M)
+    return np.asarray(across[:, 1] <= max(wanted, rows[0]) + EDGE_M)
 
 
 def _too_near(
@@ -219,8 +208,8 @@ def _too_near(
                 fixed = np.array([places[p].box for p in keep])
                 for place in give:
                     gap = distance_m(np.array([places[place].box]), fixed).min()
-                    if gap < buffer_m - _EDGE_M or (
-                        buffer_m == 0 and _overlaps(np.array([places[place].box]), fixed).any()
+                    if gap < buffer_m - EDGE_M or (
+                        buffer_m == 0 and overlaps(np.array([places[place].box]), fixed).any()
                     ):
                         dropped.add(place)
     return sorted(dropped)
@@ -256,99 +245,9 @@ def _collect(
     return Split(method, {name: tuple(sorted(ids)) for name, ids in sets.items()}, tuple(sorted(dropped)), note)
 
 
-def _overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
+def overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(n, m) True where boxes share an area."""
     a, b = first[:, None, :], second[None, :, :]
-    wide = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0]) > _EDGE_M
-    high = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1]) > _EDGE_M
+    wide = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0]) > EDGE_M
+    high = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1]) > EDGE_M
     return np.asarray(wide & high)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known beside the samples: who was fitted on what, and what test is about.
-
-    fits         name of a scaler or threshold -> digest of the sample list it was fitted on ("" = unknown)
-    train_digest digest of the train list
-    test_events  events that training must not have seen
-    """
-
-    fits: Mapping[str, str] = field(default_factory=dict)
-    train_digest: str = ""
-    test_events: frozenset[str] = frozenset()
-
-
-def find_leaks(sets: Mapping[str, Sequence[Placed]], buffer_m: float, evidence: Evidence | None = None) -> list[Leak]:
-    """Six tests: same tile in two sets; overlapping windows; footprints nearer than buffer_m; equal pixels; a scaler
-    or threshold fitted on anything but train; a test event in train. An empty list means none was found."""
-    known = evidence or Evidence()
-    leaks: list[Leak] = []
-    names = [name for name in SETS if sets.get(name)]
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
-            leaks += _same_tile(first, sets[first], second, sets[second])
-            leaks += _spatial(first, sets[first], second, sets[second], buffer_m)
-            leaks += _same_pixels(first, sets[first], second, sets[second])
-    for name, digest in sorted(known.fits.items()):
-        if digest != known.train_digest:
-            leaks.append(Leak("fit", ("train", "test"), (name,), f"{name} was not fitted on this train set"))
-    for sample in sets.get("train", ()):
-        for event in sorted(sample.events & known.test_events):
-            leaks.append(
-                Leak("event", ("train", "test"), (sample.id,), f"train sample {sample.id} shows test event {event}")
-            )
-    return _few_of_each(leaks)
-
-
-def _few_of_each(leaks: Iterable[Leak]) -> list[Leak]:
-    counts: dict[str, int] = defaultdict(int)
-    out = []
-    for leak in leaks:
-        counts[leak.kind] += 1
-        if counts[leak.kind] <= _MAX_LEAKS:
-            out.append(leak)
-    return out
-
-
-def _same_tile(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed]) -> list[Leak]:
-    keys = {sample.key: sample.id for sample in a}
-    return [
-        Leak("same_tile", (first, second), (keys[s.key], s.id), f"tile {'/'.join(s.key)} is in {first} and {second}")
-        for s in b
-        if s.key in keys
-    ]
-
-
-def _spatial(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed], buffer_m: float) -> list[Leak]:
-    leaks = []
-    for frame in sorted({s.frame for s in a} & {s.frame for s in b}):
-        ours, theirs = ({s.box: s for s in group if s.frame == frame} for group in (a, b))
-        boxes = np.array(list(theirs))
-        others = list(theirs.values())
-        for box, sample in ours.items():
-            row = np.array([box])
-            overlap, gap = _overlaps(row, boxes)[0], distance_m(row, boxes)[0]
-            for index in np.flatnonzero(overlap | (gap < buffer_m - _EDGE_M)):
-                other, both = others[index], (first, second)
-                if overlap[index]:
-                    text = f"{sample.id} in {first} and {other.id} in {second} overlap"
-                    leaks.append(Leak("overlap", both, (sample.id, other.id), text))
-                else:
-                    text = f"{sample.id} in {first} is {gap[index]:.0f} m from {other.id} in {second}; the buffer is {buffer_m:g} m"
-                    leaks.append(Leak("near", both, (sample.id, other.id), text))
-    return leaks
-
-
-def _same_pixels(first: str, a: Sequence[Placed], second: str, b: Sequence[Placed]) -> list[Leak]:
-    seen = {digest: sample.id for sample in a for digest in sample.digests}
-    return [
-        Leak(
-            "pixels",
-            (first, second),
-            (seen[digest], s.id),
-            f"{seen[digest]} in {first} and {s.id} in {second} hold the same pixels",
-        )
-        for s in b
-        for digest in dict.fromkeys(s.digests)
-        if digest in seen
-    ]

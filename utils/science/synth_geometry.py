@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from utils.science.synth_kernels import scatter
 from utils.science.synth_orbit import (
     F64,
     KeplerOrbit,
@@ -169,139 +169,6 @@ def fit_surface(x_m: F64, y_m: F64, lon_deg: F64, lat_deg: F64) -> Surface:
     )
 
 
-@njit(cache=True)
-def _hermite(table: F64, place: float, step: float, out: F64) -> None:  # pragma: no cover - compiled
-    """Position and velocity at `place` (in steps) by cubic Hermite interpolation of (n, 6) states; error < 1e-7 m at 1 s."""
-    k = min(max(int(place), 0), table.shape[0] - 2)
-    s = place - k
-    h00, h10 = (1 + 2 * s) * (1 - s) ** 2, s * (1 - s) ** 2 * step
-    h01, h11 = s * s * (3 - 2 * s), s * s * (s - 1) * step
-    d00, d10, d11 = 6 * s * (s - 1) / step, (1 - s) * (1 - 3 * s), s * (3 * s - 2)
-    for i in range(3):
-        out[i] = h00 * table[k, i] + h10 * table[k, i + 3] + h01 * table[k + 1, i] + h11 * table[k + 1, i + 3]
-        out[i + 3] = d00 * (table[k, i] - table[k + 1, i]) + d10 * table[k, i + 3] + d11 * table[k + 1, i + 3]
-
-
-@njit(cache=True)
-def _vertex_row(
-    height: Any, j: int, step: float, x0: float, y0: float, surface: Any, mid: Any, out: F64
-) -> None:  # pragma: no cover
-    """ECEF of the 2*cols+1 vertices of half-pixel row j; heights bilinear between pixel centres, clamped at the edge."""
-    rows, cols = height.shape
-    r = j * 0.5 - 0.5
-    r0 = min(max(math.floor(r), 0), rows - 1)
-    r1 = min(max(math.ceil(r), 0), rows - 1)
-    v = (y0 - j * step * 0.5 - mid[1]) / mid[2]
-    n = surface.shape[1]
-    line = np.zeros((6, n))
-    for q in range(6):
-        for a in range(n):
-            power = 1.0
-            for b in range(n):
-                line[q, a] += surface[q, b, a] * power
-                power *= v
-    for i in range(2 * cols + 1):
-        c = i * 0.5 - 0.5
-        c0 = min(max(math.floor(c), 0), cols - 1)
-        c1 = min(max(math.ceil(c), 0), cols - 1)
-        h = 0.25 * (height[r0, c0] + height[r0, c1] + height[r1, c0] + height[r1, c1])
-        u = (x0 + i * step * 0.5 - mid[0]) / mid[2]
-        for q in range(3):
-            p, m = 0.0, 0.0
-            for a in range(n - 1, -1, -1):
-                p = p * u + line[q, a]
-                m = m * u + line[q + 3, a]
-            out[i, q] = p + h * m
-
-
-@njit(cache=True)
-def _scatter(
-    height: Any,
-    power: Any,
-    step: float,
-    x0: float,
-    y0: float,
-    surface: Any,
-    mid: Any,
-    table: F64,
-    table0: float,
-    timing: F64,
-    srgr0: float,
-    srgr: F64,
-    out: Any,
-) -> None:  # pragma: no cover - compiled
-    rows, cols = height.shape
-    first, dt, range0, spacing = timing[0], timing[1], timing[2], timing[3]
-    lines, samples = out.shape[1], out.shape[2]
-    top, low = np.empty((2 * cols + 1, 3)), np.empty((2 * cols + 1, 3))
-    state, x, d1, d2, d3 = np.empty(6), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
-    degree = srgr.shape[1]
-    _vertex_row(height, 0, step, x0, y0, surface, mid, top)
-    for j in range(2 * rows):
-        _vertex_row(height, j + 1, step, x0, y0, surface, mid, low)
-        t = first + 0.5 * lines * dt
-        for i in range(2 * cols):
-            for q in range(3):
-                x[q] = 0.25 * (top[i, q] + top[i + 1, q] + low[i, q] + low[i + 1, q])
-                d1[q], d2[q], d3[q] = top[i + 1, q] - top[i, q], low[i, q] - top[i, q], low[i + 1, q] - top[i, q]
-            turns = 3 if i == 0 else 1
-            for _ in range(turns + 1):
-                _hermite(table, t - table0, 1.0, state)
-                f = 0.0
-                speed2 = 0.0
-                for q in range(3):
-                    f += (x[q] - state[q]) * state[q + 3]
-                    speed2 += state[q + 3] ** 2
-                # the slope of f is (X-S).A - V^2; (X-S).A is 1 % of V^2: ranges x centripetal acceleration
-                slope = -speed2
-                radius2 = state[0] ** 2 + state[1] ** 2 + state[2] ** 2
-                for q in range(3):
-                    slope += -(x[q] - state[q]) * state[q] * speed2 / radius2
-                t -= f / slope
-            line = (t - first) / dt
-            if line <= -1.0 or line >= lines:
-                continue
-            _hermite(table, t - table0, 1.0, state)
-            r = math.sqrt((state[0] - x[0]) ** 2 + (state[1] - x[1]) ** 2 + (state[2] - x[2]) ** 2)
-            place = t - srgr0
-            k = min(max(int(place), 0), srgr.shape[0] - 2)
-            w = place - k
-            g0, g1, dr = 0.0, 0.0, r - range0
-            for a in range(degree - 1, -1, -1):
-                g0 = g0 * dr + srgr[k, a]
-                g1 = g1 * dr + srgr[k + 1, a]
-            sample = ((1 - w) * g0 + w * g1) / spacing
-            if sample <= -1.0 or sample >= samples:
-                continue
-            l0, l1, l2 = (state[0] - x[0]) / r, (state[1] - x[1]) / r, (state[2] - x[2]) / r
-            # twice the area of the two triangles of the facet, projected perpendicular to the look
-            one = (
-                (d2[1] * d3[2] - d2[2] * d3[1]) * l0
-                + (d2[2] * d3[0] - d2[0] * d3[2]) * l1
-                + (d2[0] * d3[1] - d2[1] * d3[0]) * l2
-            )
-            two = (
-                (d3[1] * d1[2] - d3[2] * d1[1]) * l0
-                + (d3[2] * d1[0] - d3[0] * d1[2]) * l1
-                + (d3[0] * d1[1] - d3[1] * d1[0]) * l2
-            )
-            area = 0.5 * (max(one, 0.0) + max(two, 0.0))
-            if area <= 0.0:
-                continue
-            a0, b0 = math.floor(line), math.floor(sample)
-            fa, fb = line - a0, sample - b0
-            for a in range(2):
-                if not 0 <= a0 + a < lines:
-                    continue
-                for b in range(2):
-                    if not 0 <= b0 + b < samples:
-                        continue
-                    weight = area * (fa if a else 1 - fa) * (fb if b else 1 - fb)
-                    for q in range(power.shape[0]):
-                        out[q, a0 + a, b0 + b] += weight * power[q, j // 2, i // 2]
-        top, low = low, top
-
-
 def beta_nought(
     height_m: NDArray[np.float32],
     gamma0: NDArray[np.float32],
@@ -327,7 +194,7 @@ def beta_nought(
     out = np.zeros((len(gamma0), grid.lines, grid.samples), dtype=np.float32)
     timing = np.array([grid.first_line_s, grid.dt_s, grid.range0_m, grid.spacing_m])
     mid = np.array([surface.x_mid, surface.y_mid, surface.half])
-    _scatter(
+    scatter(
         height_m,
         gamma0,
         step_m,

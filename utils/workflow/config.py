@@ -138,6 +138,11 @@ def _cross_checks(conf: Conf, document: Document) -> list[str]:
     need(
         utm or not conf.scene.enabled, ("scene", "epsg"), f"scene.epsg {conf.scene.epsg} is no UTM zone (326zz, 327zz)"
     )
+    need(
+        conf.report.synthetic or not conf.scene.enabled,
+        ("report", "synthetic"),
+        "scene.enabled generates the data, so report.synthetic must be true: no page may pass them for observed ones",
+    )
     if conf.source == "search":
         _check_dates(conf, need)
     return problems
