@@ -126,6 +126,42 @@ def test_a_full_disk_ends_with_69_and_resumes(finished: Chain, tmp_path: Path) -
         subprocess.run(["umount", "-l", disk], check=False)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_that_fills_up_in_every_stage(finished: Chain, tmp_path: Path) -> None:
+    """The work directory on a disk that is always almost full and grows a little after each failure: only exit 69, nothing
+    half-written, and in the end the bytes of an undisturbed run."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], check=False, capture_output=True)
+    if mount.returncode != 0:
+        pytest.skip("mount is not permitted here")
+
+    def resize(kib: int) -> int:
+        subprocess.run(["mount", "-o", f"remount,size={kib}k", disk], check=True)
+        return kib
+
+    try:
+        built, size, hits = make_chain(tmp_path / "full", confs=finished.conf.parent), 200, {}
+        built.work.symlink_to(disk)
+        for stage in stages_of(built):
+            for attempt in range(25):
+                result = built.run(stage, check=False)
+                if result.returncode == 0:
+                    break
+                hits[stage] = attempt + 1
+                assert result.returncode == 69, (stage, result.returncode, result.stderr)
+                assert "Traceback" not in result.stderr and "Free" in result.stderr, result.stderr
+                assert not [path for path in disk.rglob("*") if "s2cr-tmp" in path.name]
+                size = resize(int(size * (1.15 if attempt < 2 else 1.5)))
+            size = resize(shutil.disk_usage(disk).used // 1024 + 60)
+        print(f"disk full: {hits}")
+        assert len(hits) >= 12
+        assert final_bytes(disk) == final_bytes(finished.work)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
+
+
 def test_a_truncated_zip_ends_with_66(finished: Chain, tmp_path: Path) -> None:
     built = make_chain(tmp_path / "cut")
     shutil.copytree(finished.work, built.work, copy_function=shutil.copy2)
