@@ -24,6 +24,8 @@ LIMITS = (
     "read it beside all_burned, IoU and kappa.",
     "Test ground is apart from training ground; its dates may occur in training unless split.holdout_dates names them, "
     "and scores at unseen dates are lower.",
+    "Slope, bias and error of index differences leave out pixels whose two reflectances add up to less than 0.05 (open water), "
+    "where an index is noise; burned maps and their scores do not.",
     "Burned is a threshold on an index difference: where nothing burned it counts harvest, drought and season.",
     "Severity classes come from index differences. They are not field measurements.",
     "Intervals are 95 % from a bootstrap over blocks of the ground at one date; few blocks make them wide or undefined. "

@@ -13,7 +13,7 @@ BANDS = {name: np.array([value]) for name, value in PIXEL.items()}
 EXPECTED = {
     "NDVI": 0.3 / 0.5,
     "EVI": 2.5 * 0.3 / (0.4 + 0.6 - 0.3 + 1),
-    "SAVI": 0.3 / 1.0,
+    "SAVI": 1.5 * 0.3 / 1.0,
     "MSAVI": (1.8 - np.sqrt(3.24 - 2.4)) / 2,
     "GNDVI": 0.34 / 0.46,
     "NDWI": -0.34 / 0.46,
@@ -71,3 +71,33 @@ def test_stack_to_bands_checks_the_number_of_names():
     assert indices.stack_to_bands(np.array([[1.0, 2.0]]), ("B04", "B08"))["B08"][0] == 2.0
     with pytest.raises(ValueError, match="3 bands for 2 names"):
         indices.stack_to_bands(np.zeros((1, 1, 3)), ("B04", "B08"))
+
+
+def test_negative_reflectance_counts_as_zero_in_normalised_differences():
+    """Model output over dark water: -0.05 and 0.03 would give +4; both below zero say nothing."""
+    nir, red = np.array([-0.01, -0.05, 0.03, -0.02]), np.array([0.03, 0.03, -0.01, -0.01])
+    assert indices.compute("NDVI", {"B08": nir, "B04": red}) == pytest.approx([-1.0, -1.0, 1.0, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["NDVI", "GNDVI", "NDWI", "NBR", "NBR2", "NDMI"])
+def test_normalised_differences_stay_in_their_bounds(name):
+    rng = np.random.default_rng(5)
+    bands = {band: rng.normal(0.02, 0.1, 4000) for band in BANDS}
+    value = indices.compute(name, bands)
+    assert np.isfinite(value).mean() > 0.6
+    assert np.nanmin(value) >= -1 and np.nanmax(value) <= 1
+
+
+def test_indices_of_dark_water_are_noise():
+    """Two looks at water with 0.003 noise differ by more than the burned threshold; the pixels are told apart."""
+    rng = np.random.default_rng(6)
+    water = [{"B08": 0.015 + rng.normal(0, 0.003, 5000), "B12": 0.005 + rng.normal(0, 0.003, 5000)} for _ in range(2)]
+    noise = indices.difference(*(indices.compute("NBR", bands) for bands in water))
+    assert np.nanstd(noise) > 0.2 and not np.concatenate([indices.well_determined("NBR", b) for b in water]).any()
+    char = {"B08": 0.085 + rng.normal(0, 0.003, 5000), "B12": 0.13 + rng.normal(0, 0.003, 5000)}
+    assert indices.well_determined("NBR", char).all() and indices.compute("NBR", char).std() < 0.03
+    assert indices.well_determined("NBR", {"B08": np.array([np.nan, 0.3]), "B12": np.array([0.1, 0.1])}).tolist() == [
+        False,
+        True,
+    ]
+    assert indices.well_determined("BAI", {"B04": np.array([0.0]), "B08": np.array([0.01])}).tolist() == [True]

@@ -33,7 +33,7 @@ CSS = """
 @media(prefers-color-scheme:dark){:root{--ink:#e8e6e1;--soft:#a3a8af;--paper:#15171a;--card:#1e2125;--line:#363a40;--accent:#fb923c;--tint:#262a2f}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:1100px;margin:0 auto;padding:1.2rem 1rem 4rem}
+main{max-width:1280px;margin:0 auto;padding:1.2rem 1rem 4rem}
 h1{font-size:1.7rem;line-height:1.2;margin:.6rem 0 .3rem}h2{font-size:1.25rem;margin:2.4rem 0 .6rem;border-bottom:2px solid var(--line);padding-bottom:.25rem}
 h3{font-size:1.02rem;margin:1.4rem 0 .4rem}p{margin:.4rem 0 .8rem}.soft{color:var(--soft);font-size:.9rem}
 .mark{display:inline-block;background:var(--accent);color:#fff;border-radius:3px;padding:.05rem .5rem;font-weight:600;font-size:.85rem;letter-spacing:.03em}
@@ -41,9 +41,9 @@ h3{font-size:1.02rem;margin:1.4rem 0 .4rem}p{margin:.4rem 0 .8rem}.soft{color:va
 .lead{font-size:1.08rem}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:6px;background:var(--card);margin:.4rem 0 1rem}
 table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
-th,td{padding:.38rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
+th,td{padding:.38rem .5rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--card)}
-th{background:var(--tint)!important;font-weight:600}tr:last-child td{border-bottom:0}
+th{background:var(--tint)!important;font-weight:600;white-space:normal;min-width:4.4em;vertical-align:bottom}tr:last-child td{border-bottom:0}
 td.best{font-weight:700;color:var(--accent)}table.words td,table.words th{text-align:left;white-space:normal;overflow-wrap:anywhere}
 .view{border:1px solid var(--line);border-radius:8px;background:var(--card);padding:.7rem;margin:.6rem 0 1.4rem}
 .stack{position:relative;width:100%;max-width:760px;margin:0 auto;background:#777;overflow:hidden;border-radius:4px}

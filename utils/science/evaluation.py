@@ -52,6 +52,7 @@ class Truth:
     strata        changed, unchanged, burned, unburned and what the caller adds
     difference    index -> (H, W) true dVI
     burned        index -> (H, W) uint8 1/0/255
+    sound         index -> (H, W) True where the true index is more than noise at both dates: errors are taken there
     """
 
     s2_t0: Image
@@ -60,6 +61,7 @@ class Truth:
     strata: Mapping[str, Mask]
     difference: Mapping[str, Matrix]
     burned: Mapping[str, NDArray[np.uint8]]
+    sound: Mapping[str, Mask]
 
 
 def differences(settings: Settings, s2_t0: Image, s2_t1: Image) -> dict[str, Matrix]:
@@ -81,7 +83,9 @@ def truth_of(
         main = burned[settings.indices[-1]]
         strata |= {"burned": good & (main == 1), "unburned": good & (main == 0)}
     strata |= {name: value & good for name, value in (extra or {}).items()}
-    return Truth(s2_t0, s2_t1, good, strata, difference, burned)
+    both = [indices.stack_to_bands(image, settings.bands) for image in (s2_t0, s2_t1)]
+    sound = {n: good & np.logical_and(*(indices.well_determined(n, bands) for bands in both)) for n in difference}
+    return Truth(s2_t0, s2_t1, good, strata, difference, burned, sound)
 
 
 @dataclass
@@ -117,7 +121,7 @@ class Judge:
             edges = self.settings.edges(name)
             true, own = (severity.classify(plane, edges) for plane in (truth.difference[name], change))
             counts.add(counts.classes, block, severity.confusion(true, own, len(edges) + 1, truth.mask))
-            counts.add(counts.errors, block, severity.index_sums(change, truth.difference[name], truth.mask))
+            counts.add(counts.errors, block, severity.index_sums(change, truth.difference[name], truth.sound[name]))
 
     def add_map(self, block: str, index: str, codes: NDArray[np.uint8], truth: Truth) -> None:
         """Judge a burned map (H, W) uint8 1/0/255 against the map of the true pair."""

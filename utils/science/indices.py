@@ -2,6 +2,8 @@
 
 Every function takes a mapping from band name (B02, B03, B04, B08, ...) to an array of reflectance 0..1 with NaN for
 nodata. All computation is float64; the result is NaN where an input is NaN or the denominator is smaller than 1e-6.
+Normalised differences take a negative reflectance (dark water, models) for 0, so that they stay in -1..1: the ratio of a
+negative and a positive value has any size and either sign, and a few such pixels would rule every mean and slope.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ FloatArray = NDArray[np.floating]
 Bands = Mapping[str, FloatArray]
 
 MIN_DENOMINATOR = 1e-6
+MIN_SIGNAL = 0.05  # sum of two reflectances; see well_determined
 CHANGE_MEDIAN_DVI = 0.14  # published tile rule; not the 0.09 class edge
 
 
@@ -35,7 +38,7 @@ def _divide(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np
 
 
 def _difference(bands: Bands, first: str, second: str) -> NDArray[np.float64]:
-    a, b = _get(bands, first, second)
+    a, b = (np.maximum(plane, 0.0) for plane in _get(bands, first, second))  # NaN stays NaN
     return _divide(a - b, a + b)
 
 
@@ -76,9 +79,9 @@ def evi(bands: Bands) -> NDArray[np.float64]:
 
 
 def savi(bands: Bands) -> NDArray[np.float64]:
-    """Soil adjusted index (N-R)/(N+R+0.5), the published form without the factor 1.5."""
+    """Soil adjusted index (1+L)(N-R)/(N+R+L) with L = 0.5. Source: Huete 1988."""
     red, nir = _get(bands, "B04", "B08")
-    return _divide(nir - red, nir + red + 0.5)
+    return _divide(1.5 * (nir - red), nir + red + 0.5)
 
 
 def msavi(bands: Bands) -> NDArray[np.float64]:
@@ -125,6 +128,9 @@ INDICES: dict[str, tuple[Callable[[Bands], NDArray[np.float64]], tuple[str, ...]
 }
 
 
+NORMALISED = frozenset({"NDVI", "GNDVI", "NDWI", "NBR", "NBR2", "NDMI"})
+
+
 def available(names: tuple[str, ...], bands: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the indices `names` whose bands are all in `bands`, in the order asked for.
 
@@ -140,6 +146,20 @@ def compute(name: str, bands: Bands) -> NDArray[np.float64]:
     """Index `name` of `bands`; ValueError when the index is unknown or a band is missing."""
     available((name,), tuple(bands))
     return INDICES[name][0](bands)
+
+
+def well_determined(name: str, bands: Bands) -> NDArray[np.bool_]:
+    """True where a normalised difference is more than noise: the two reflectances add up to at least 0.05.
+
+    With a sensor noise of 0.003 in each band the index has a standard deviation of sqrt(2) * 0.003 / sum, so below this
+    sum (open water) a difference of two dates crosses the burned threshold of 0.09 by noise alone. NaN is False; indices
+    that are no normalised difference are True wherever their bands have data.
+    """
+    planes = _get(bands, *INDICES[name][1])
+    finite = np.logical_and.reduce([np.isfinite(plane) for plane in planes])
+    if name not in NORMALISED:
+        return np.asarray(finite)
+    return np.asarray(finite & (np.maximum(planes[0], 0) + np.maximum(planes[1], 0) >= MIN_SIGNAL))
 
 
 def stack_to_bands(array: FloatArray, names: tuple[str, ...]) -> dict[str, FloatArray]:

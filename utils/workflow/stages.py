@@ -129,6 +129,7 @@ _ALL = (
         upstream=("tile",),
         slice=("dataset", "evaluate.changed_threshold", "split.block_tiles"),
         splittable=True,
+        version=2,
         published=("tiling",),
     ),
     Stage(
@@ -195,6 +196,7 @@ _ALL = (
         upstream=("mosaic", "mosaic_truth"),
         slice=("burned.indices", "evaluate.truth_dir"),
         external=("evaluate.truth_dir",),
+        version=2,
     ),
     Stage("burned", "burned area and severity maps", "maps/", "maps/", upstream=("indices",), slice=("burned",)),
     Stage(
@@ -205,6 +207,7 @@ _ALL = (
         upstream=("predict", "split", "normalise"),
         slice=("evaluate", "burned", "report.synthetic", "train.runs"),
         external=("evaluate.truth_dir",),
+        version=2,
     ),
     Stage(
         "compare",
