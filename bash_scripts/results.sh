@@ -12,3 +12,4 @@ for name in ${SETS:-belgium finland two_dates}; do
     ./s2cr plan "$conf" --check 2>/dev/null || make --no-print-directory all CONF="$conf" ALLOW=all
     ./s2cr scores "$conf"
 done
+[ -n "${SETS:-}" ] || PYTHONPATH=$root "${S2CR_ENV:-.venv}/bin/python" -m bench results

@@ -36,6 +36,19 @@ class Lazy(click.Group):
             raise TypeError(f"scripts.{name}.run is not a command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from difflib import get_close_matches
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], [*self.list_commands(ctx), *ALIASES], n=1)
+            if near and not args[0].startswith("-"):
+                error.message += f" Did you mean '{near[0]}'?"
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from utils.workflow.stages import STAGES
 

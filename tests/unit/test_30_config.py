@@ -120,11 +120,16 @@ def test_every_key_has_a_sentence_and_numbers_have_units() -> None:
 def test_stage_slices_name_existing_keys() -> None:
     for facts in STAGES.values():
         for dotted in facts.slice + facts.external:
-            config.value_at(Conf(), dotted)
+            try:
+                config.value_at(Conf(), dotted)
+            except (AttributeError, KeyError) as error:
+                pytest.fail(f"{facts.name}: {dotted}: {error!r}")
 
 
 def test_shipped_configurations_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2CR_DATA", "/nowhere")
+    monkeypatch.setenv("S2CR_ARCHIVE", "/nowhere")
     for path in sorted((ROOT / "confs").glob("*.yaml")):
         if path.name != "default.yaml":
-            config.load(path)
+            conf = config.load(path)
+            assert conf.work == f"work/{path.stem}", path.name

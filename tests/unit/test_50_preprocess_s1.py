@@ -49,7 +49,7 @@ def _edited(work: Path, target: Path, edit: Edit) -> Path:
     return path
 
 
-def _fails(work: Path, archive: Path, kind: type[Error], text: str, **settings: object) -> str:
+def expect_refusal(work: Path, archive: Path, kind: type[Error], text: str, **settings: object) -> str:
     with pytest.raises(kind, match=text) as caught:
         convert(work, archive, **settings)  # type: ignore[arg-type]
     assert caught.value.remedy
@@ -85,25 +85,25 @@ def test_good_product_and_its_files(scene: Path, tmp_path: Path) -> None:
 def test_truncated_zip(scene: Path, tmp_path: Path) -> None:
     path = tmp_path / _zip(scene).name
     path.write_bytes(_zip(scene).read_bytes()[:-5000])
-    _fails(scene, path, InputError, "not a readable zip")
+    expect_refusal(scene, path, InputError, "not a readable zip")
 
 
 def test_member_shorter_than_the_manifest_says(scene: Path, tmp_path: Path) -> None:
     path = _edited(
         scene, tmp_path, lambda name, data: data[:1000] if name.endswith(".tiff") and "-vh-" in name else data
     )
-    text = _fails(scene, path, InputError, "-vh-.*has 1000 bytes, manifest.safe says")
+    text = expect_refusal(scene, path, InputError, "-vh-.*has 1000 bytes, manifest.safe says")
     assert "measurement/" in text
 
 
 def test_empty_measurement_is_refused_even_unverified(scene: Path, tmp_path: Path) -> None:
     path = _edited(scene, tmp_path, lambda name, data: b"" if name.endswith(".tiff") else data)
-    _fails(scene, path, InputError, "has 0 bytes, manifest.safe says")
-    _fails(scene, path, InputError, "not a readable raster", verify="off")
+    expect_refusal(scene, path, InputError, "has 0 bytes, manifest.safe says")
+    expect_refusal(scene, path, InputError, "not a readable raster", verify="off")
 
 
 def test_missing_polarisation_lists_what_is_there(scene: Path) -> None:
-    _fails(scene, _zip(scene, "s1_no_vh"), InputError, "polarisation VH is missing; the product holds VV")
+    expect_refusal(scene, _zip(scene, "s1_no_vh"), InputError, "polarisation VH is missing; the product holds VV")
     gamma0, _, _, _ = convert(scene, _zip(scene, "s1_no_vh"), polarisations=("VV",))
     assert gamma0.shape == (1, SIZE_PX, SIZE_PX)
     shutil.rmtree(Layout(scene).preprocessed("sentinel1", _zip(scene, "s1_no_vh").stem))
@@ -118,7 +118,7 @@ def test_other_modes(scene: Path, tmp_path: Path, old: bytes) -> None:
             else data
         )
 
-    _fails(
+    expect_refusal(
         scene, _edited(scene, tmp_path, edit), InputError, "product is EW GRD; this stage needs IW GRD", verify="off"
     )
 
@@ -127,18 +127,18 @@ def test_slc_in_the_annotation(scene: Path, tmp_path: Path) -> None:
     def edit(name: str, data: bytes) -> bytes:
         return data.replace(b"<productType>GRD<", b"<productType>SLC<") if "/annotation/s1" in name else data
 
-    _fails(scene, _edited(scene, tmp_path, edit), InputError, "product is IW SLC", verify="off")
+    expect_refusal(scene, _edited(scene, tmp_path, edit), InputError, "product is IW SLC", verify="off")
 
 
 def test_calibration_missing_or_without_beta(scene: Path, tmp_path: Path) -> None:
     gone = _edited(scene, tmp_path, lambda name, data: None if "/calibration-" in name and "-vv-" in name else data)
-    _fails(scene, gone, InputError, "no calibration file for VV")
+    expect_refusal(scene, gone, InputError, "no calibration file for VV")
     edited = _edited(
         scene,
         tmp_path,
         lambda name, data: data.replace(b"betaNought", b"betaZero") if "/calibration-" in name else data,
     )
-    _fails(scene, edited, InputError, "betaNought is missing", verify="off")
+    expect_refusal(scene, edited, InputError, "betaNought is missing", verify="off")
 
 
 def test_noise_missing_or_zero_goes_on_with_a_warning(scene: Path, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_image_size_must_be_that_of_the_annotation(scene: Path, tmp_path: Path) 
         start, stop = data.index(b"<numberOfLines>") + 15, data.index(b"</numberOfLines>")
         return data[:start] + str(int(data[start:stop]) + 7).encode() + data[stop:]
 
-    _fails(scene, _edited(scene, tmp_path, edit), InputError, "pixels, its annotation says", verify="off")
+    expect_refusal(scene, _edited(scene, tmp_path, edit), InputError, "pixels, its annotation says", verify="off")
 
 
 def test_contradicting_orbit(scene: Path, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_contradicting_orbit(scene: Path, tmp_path: Path) -> None:
         stop = data.index(b"</x>", start)
         return data[:start] + f"{float(data[start:stop]) + 3.0:.9e}".encode() + data[stop:]
 
-    _fails(scene, _edited(scene, tmp_path, edit), InputError, "state vectors are inconsistent", verify="off")
+    expect_refusal(scene, _edited(scene, tmp_path, edit), InputError, "state vectors are inconsistent", verify="off")
 
 
 def test_area_outside_is_skipped(scene: Path) -> None:
@@ -205,21 +205,23 @@ def test_heights_that_do_not_cover(scene: Path) -> None:
         cut,
         tags={"VERTICAL": "ellipsoid"},
     )
-    text = _fails(scene, _zip(scene), InputError, "half.tif: no heights for", dem=Dem(path="{scene}/half.tif"))
+    text = expect_refusal(scene, _zip(scene), InputError, "half.tif: no heights for", dem=Dem(path="{scene}/half.tif"))
     assert "1-degree tiles S36E149" in text
 
 
 def test_heights_without_datum(scene: Path) -> None:
     plain = raster.read(scene / "scene" / "dem.tif")
     raster.write(scene / "scene" / "plain.tif", plain, raster.info(scene / "scene" / "dem.tif").grid)
-    _fails(scene, _zip(scene), ConfigError, "does not say what its heights refer to", dem=Dem(path="{scene}/plain.tif"))
-    _fails(
+    expect_refusal(
+        scene, _zip(scene), ConfigError, "does not say what its heights refer to", dem=Dem(path="{scene}/plain.tif")
+    )
+    expect_refusal(
         scene, _zip(scene), ConfigError, "geoid_grid is not set", dem=Dem(path="{scene}/plain.tif", vertical="EGM2008")
     )
 
 
 def test_precise_orbit_is_never_replaced_in_silence(scene: Path) -> None:
-    _fails(scene, _zip(scene), InputError, "no POEORB orbit file of S1A", orbit="poeorb")
+    expect_refusal(scene, _zip(scene), InputError, "no POEORB orbit file of S1A", orbit="poeorb")
 
 
 def test_without_flattening_flat_ground_is_the_same(scene: Path, tmp_path: Path) -> None:

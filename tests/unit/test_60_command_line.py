@@ -59,6 +59,11 @@ def test_a_missing_argument_is_usage() -> None:
     assert call("tile", "confs/demo.yaml", "--part", "3/2").returncode == 2
 
 
+def test_a_misspelt_command_names_the_nearest() -> None:
+    result = call("tle", "confs/demo.yaml")
+    assert result.returncode == 2 and "Did you mean 'tile'?" in result.stderr
+
+
 def test_scripts_started_directly_do_the_same() -> None:
     python = ROOT / ".venv/bin/python"
     if not python.exists():
