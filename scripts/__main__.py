@@ -45,9 +45,9 @@ class Lazy(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = get_close_matches(args[0], [*self.list_commands(ctx), *ALIASES], n=1)
-            if near and not args[0].startswith("-"):
-                error.message += f" Did you mean '{near[0]}'?"
-            raise
+            if not near or args[0].startswith("-"):
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from utils.workflow.stages import STAGES
