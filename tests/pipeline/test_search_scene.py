@@ -24,6 +24,7 @@ HALF_DN = 0.5e-4 + 1e-6
 CONF = """\
 extends: {root}/confs/default.yaml
 work: {work}
+report: {{synthetic: true}}
 scene: {{enabled: true, size_px: 192, fires: 1, relief_m: 100.0, misregistration_px: 0.0, confusers: [rain], speckle: false}}
 area: {{geojson: "{{scene}}/area.geojson", epsg: {epsg}}}
 dates:

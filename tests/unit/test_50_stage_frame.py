@@ -43,7 +43,9 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     def call(*arguments: str, seed: int = 1, extra: str = "") -> Any:
         conf = tmp_path / "c.yaml"
-        conf.write_text(f"source: import\nwork: {tmp_path}/w\nscene: {{enabled: true, seed: {seed}}}\n{extra}")
+        conf.write_text(
+            f"source: import\nwork: {tmp_path}/w\nscene: {{enabled: true, seed: {seed}}}\nreport: {{synthetic: true}}\n{extra}"
+        )
         CALLS.clear()
         return CliRunner().invoke(command, [str(conf), *arguments])
 

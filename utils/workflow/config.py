@@ -140,8 +140,8 @@ def _cross_checks(conf: Conf, document: Document) -> list[str]:
     )
     need(
         conf.report.synthetic or not conf.scene.enabled,
-        ("report", "synthetic"),
-        "scene.enabled generates the data, so report.synthetic must be true: no page may pass them for observed ones",
+        ("scene", "enabled"),
+        "scene.enabled generates the data: report.synthetic must be true, so that no page passes them for observed ones",
     )
     if conf.source == "search":
         _check_dates(conf, need)
