@@ -136,7 +136,9 @@ def test_shipped_configurations_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_generated_data_must_be_declared(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"x\.yaml:5: scene\.enabled generates the data: report\.synthetic must be true"):
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml:5: scene\.enabled generates the data: report\.synthetic must be true"
+    ):
         config.load(conf(tmp_path, "source: import\nscene: {enabled: true}\n"))
     assert config.load(
         conf(tmp_path, "source: import\nscene: {enabled: true}\nreport: {synthetic: true}\n")
