@@ -110,7 +110,7 @@ def test_default_yaml_is_the_schema() -> None:
 
 def test_every_key_has_a_sentence_and_numbers_have_units() -> None:
     unitless = {"enl", "version", "seed", "fires", "limit", "orbit", "relative_orbit", "time_index", "fill_k", "bootstrap", "k", "s1_scale", "s2_scale",
-                "baseline_pixels", "batch_size", "max_pairs", "threads", "dndvi_edges", "dnbr_edges", "dndvi_burned", "dnbr_burned", "sigma"}  # fmt: skip
+                "baseline_pixels", "batch_size", "jobs", "max_pairs", "threads", "dndvi_edges", "dnbr_edges", "dndvi_burned", "dnbr_burned", "sigma"}  # fmt: skip
     for name, field, section in pages.fields(Conf):
         assert field.description and field.description.endswith("."), name
         if not section and field.annotation in (int, float) and name.rsplit(".", 1)[-1] not in unitless:

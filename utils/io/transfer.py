@@ -96,7 +96,7 @@ def _check_members(path: Path) -> None:
         raise InputError(f"{path.name}: archive test failed at {bad}.", "Replace the file by a complete product.")
 
 
-def fetch_local(source: Path, target: Path, name: str, link: Literal["copy", "hardlink"]) -> Received:
+def fetch_local(source: Path, target: Path, name: str, link: Literal["copy", "hardlink", "symlink"]) -> Received:
     """Bring one product from a local folder to `target` and verify it there.
 
     A copy that differs from its source is made again, three times in all; a source that is itself broken is refused

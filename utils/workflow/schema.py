@@ -98,10 +98,38 @@ class Dates(Section):
     t1: DateRange = key(DateRange(), "Window of the date to simulate.")
 
 
+class Endpoints(Section):
+    """Addresses of the services; change them for a mirror or a test server."""
+
+    sara: str = key("https://copernicus.nci.org.au/sara.server/1.0/api/collections", "Australasian hub.", "URL")
+    cdse_catalogue: str = key("https://catalogue.dataspace.copernicus.eu/odata/v1", "Copernicus OData.", "URL")
+    cdse_download: str = key("https://download.dataspace.copernicus.eu/odata/v1", "Copernicus downloads.", "URL")
+    cdse_identity: str = key(
+        "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token",
+        "Copernicus tokens.",
+        "URL",
+    )
+    cdse_s3: str = key("https://eodata.dataspace.copernicus.eu", "Copernicus object store.", "URL")
+    stac: str = key("https://earth-search.aws.element84.com/v1", "STAC API of provider stac.", "URL")
+    planetary_sas: str = key(
+        "https://planetarycomputer.microsoft.com/api/sas/v1/token", "Signing of Azure assets.", "URL"
+    )
+    orbits: str = key("https://s1-orbits.s3.amazonaws.com", "Open bucket of orbit files.", "URL")
+    dem_30: str = key("https://copernicus-dem-30m.s3.amazonaws.com", "Open bucket of GLO-30 tiles.", "URL")
+    dem_90: str = key("https://copernicus-dem-90m.s3.amazonaws.com", "Open bucket of GLO-90 tiles.", "URL")
+    gee: str | None = key(None, "Earth Engine API; empty = Google's own.", "URL")
+
+
 class Search(Section):
     """Finding products (stage find_images)."""
 
-    provider: Literal["local"] = key("local", "Catalogue to ask; local searches a folder of SAFE products.")
+    provider: Literal["local", "gee", "sara", "cdse", "stac"] = key(
+        "local", "Catalogue to ask; local searches a folder of SAFE products."
+    )
+    download_from: Literal["local", "sara", "cdse", "stac"] | None = key(
+        None, "Who serves the bytes; empty = the provider (gee serves none: name sara or cdse)."
+    )
+    endpoints: Endpoints = key(Endpoints(), "Addresses of the services.")
     archive: str | None = key(
         None, "Folder of SAFE folders and zips for provider local; {scene} for the generated archive.", "path"
     )
@@ -124,13 +152,34 @@ class Search(Section):
     limit: int = key(1, "Number of ranked pairs kept.", ge=1)
     s2_t0: Strings = key((), "Fixed Sentinel-2 products at t0; only Sentinel-1 is searched.")
     s2_t1: Strings = key((), "Fixed Sentinel-2 products at t1.")
+    s2_level: Literal["L2A", "L1C"] = key("L2A", "Level of the Sentinel-2 products.")
+    same_platform: Literal["prefer", "require", "any"] = key("prefer", "One Sentinel-1 platform at both dates.")
+    exact_names: bool = key(False, "Refuse a reprocessed product in place of a fixed name.")
+    cloud_method: Literal["auto", "cloud_score_plus", "s2cloudless", "sen2cloudfree", "scl"] = key(
+        "auto", "How provider gee measures cloud over the area; auto tries them in this order."
+    )
+    gee_project: str | None = key(None, "Google Cloud project for Earth Engine.")
+    stac_offset: Literal["refuse", "measure"] = key(
+        "refuse", "What to do with COGs whose offset is told wrongly: refuse them, or decide by their data."
+    )
 
 
 class Download(Section):
     """Fetching products (stage download)."""
 
-    link: Literal["copy", "hardlink"] = key("copy", "How local products enter raw/; both are verified.")
+    link: Literal["copy", "hardlink", "symlink"] = key("copy", "How local products enter raw/; all are verified.")
     reserve_gib: float = key(1.0, "Disk space to leave free.", "GiB", ge=0)
+    jobs: int = key(4, "Files fetched at once; services allow 4 connections.", ge=1, le=4)
+    rank: int | Literal["all"] = key(1, "Which ranked pair to fetch, or all.")
+    unpack: bool = key(False, "Unpack zips to .SAFE folders.")
+    orbits: bool = key(True, "Fetch precise orbits of Sentinel-1 products from online providers.")
+    dem: bool = key(
+        True, "Fetch GLO-30 tiles over the area where preprocess.dem.path is empty and the provider is online."
+    )
+    recheck_cloud: bool = key(True, "Measure cloud over the area in a fetched product where the search could not.")
+    accept_stale_checksum: bool = key(
+        False, "Keep a file whose published checksum two identical, intact downloads contradict."
+    )
 
 
 class Dem(Section):
