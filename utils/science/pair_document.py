@@ -48,7 +48,9 @@ def _products(pair: Pair) -> tuple[Product, ...]:
 def product_record(product: Product) -> dict[str, Any]:
     """JSON form of a product; the place in the archive is kept as file name, so that no machine path is stored."""
     record = product.to_json()
-    record["href"] = record.pop("path").rpartition("/")[2]
+    path = record.pop("path")
+    if path:
+        record["href"] = path.rpartition("/")[2]
     return record
 
 

@@ -46,6 +46,9 @@ class Product:
     footprint       (longitude, latitude) in degrees, ring not closed
     cloud_tile      percent, the catalogue's figure for the whole S2 tile; None = unknown
     path            where provider local found it
+    remote_id       id at an online provider;  href: address of its bytes without secrets
+    md5, blake3     published checksums, lower-case hexadecimal, empty = not published
+    online          False: archived, must be ordered before it can be fetched
     """
 
     name: str
@@ -72,6 +75,11 @@ class Product:
     cloud_tile: float | None = None
     provider: str = ""
     path: str = ""
+    remote_id: str = ""
+    href: str = ""
+    md5: str = ""
+    blake3: str = ""
+    online: bool = True
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
