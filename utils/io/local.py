@@ -18,7 +18,7 @@ from utils.science.product import NameError_, Product, bare_name, parse_name, pa
 from utils.workflow.errors import InputError
 from utils.workflow.files import atomic_json
 
-_SCHEMA = "s2cr.local_index/1"
+INDEX_SCHEMA = "s2cr.local_index/1"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def search(folder: Path, cache: Path | None = None) -> Catalogue:
         except InputError as error:
             unreadable[path.name] = str(error)
     if cache is not None and entries != known:
-        atomic_json(cache, {"schema": _SCHEMA, "entries": entries})
+        atomic_json(cache, {"schema": INDEX_SCHEMA, "entries": entries})
     return Catalogue(tuple(sorted(products, key=lambda p: p.name)), unreadable, tuple(other))
 
 
@@ -65,7 +65,7 @@ def _read_cache(cache: Path | None) -> dict[str, Any]:
     """A cache that cannot be read is no error: it is made again."""
     try:
         data = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
-        return dict(data["entries"]) if data.get("schema") == _SCHEMA else {}
+        return dict(data["entries"]) if data.get("schema") == INDEX_SCHEMA else {}
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
 
