@@ -72,8 +72,8 @@ def make_archive(folder: Path) -> Path:
 def search_once(folder: Path, index: Path) -> tuple[int, int]:
     """(products, pairs) of one search with matching."""
     found = local.search(folder, index)
-    window = tuple(dt.datetime(2019, month, 1, tzinfo=dt.UTC) for month in (3, 4, 9, 10))
-    settings = Settings(window[:2], window[2:], EPSG, limit=100, max_cloud_tile=100.0)
+    march, april, september, october = (dt.datetime(2019, month, 1, tzinfo=dt.UTC) for month in (3, 4, 9, 10))
+    settings = Settings((march, april), (september, october), EPSG, limit=100, max_cloud_tile=100.0)
     coverage = footprint.Coverage(_AREA, EPSG, 1000.0, footprint.SLICE_SEAM_M)
     result = pairing.find_pairs(
         found.products, settings, s1_coverage=coverage, s2_coverage=footprint.Coverage(_AREA, EPSG),
