@@ -237,7 +237,7 @@ def stac_item(product: Product) -> dict[str, Any]:
     p: dict[str, Any] = {
         "datetime": iso(product.start),
         "sat:orbit_state": product.direction.lower(),
-        "platform": "sentinel-1a",
+        "platform": f"sentinel-{product.platform[1:].lower()}",
     }
     if s1:
         p |= {"s1:product_identifier": product.name, "start_datetime": iso(product.start), "end_datetime": iso(product.stop),

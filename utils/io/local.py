@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.io import safe_s2
+from utils.io import safe_s2, static_stac
 from utils.io.safe import MANIFEST, SafeProduct, open_product
 from utils.science.grid import Grid
 from utils.science.product import NameError_, Product, bare_name, parse_name, parse_time, with_relative_orbit
@@ -33,11 +33,17 @@ class Catalogue:
 def search(folder: Path, cache: Path | None = None) -> Catalogue:
     """All Sentinel-1 and Sentinel-2 products of a folder (not of its subfolders), sorted by name.
 
+    folder   or the catalog.json of a static STAC catalogue
     cache    index file: entries whose path, size and modification time still hold are not opened again
     raises   InputError when the folder does not exist
     """
+    if folder.is_file() and folder.suffix == ".json":
+        found, broken = static_stac.search(folder)
+        return Catalogue(found, broken, ())
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder.", "Set search.archive to a folder of SAFE products.")
+        raise InputError(
+            f"{folder}: no such folder.", "Set search.archive to a folder of SAFE products or to a catalog.json."
+        )
     known = _read_cache(cache)
     entries: dict[str, Any] = {}
     products, unreadable, other = [], {}, []
