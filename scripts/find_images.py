@@ -51,6 +51,7 @@ def run(ctx: Context) -> Report:
     for pair in document["pairs"]:
         for warning in pair["warnings"]:
             ctx.warn(f"{pair['id']}: {warning}")
+        ctx.log.info("%s", _line(pair))
     if not ctx.options.dry_run:
         atomic_json(ctx.output(ctx.layout.pairs_json), document)
     if ctx.extra["as_json"]:
@@ -69,6 +70,18 @@ def _area_path(ctx: Context) -> Path:
     if not ctx.conf.area.geojson:
         raise ConfigError("area.geojson is not set.", "Set it in the configuration; ./s2cr conf explain describes it.")
     return ctx.resolve(ctx.conf.area.geojson)
+
+
+def _line(pair: dict[str, Any]) -> str:
+    """One pair of the table."""
+    gaps = " / ".join(f"{pair[date]['s1']['gap_s'] / 86400:.2f}" for date in ("date1", "date2"))
+    clouds = [pair[date]["s2"]["cloud_aoi"] for date in ("date1", "date2")]
+    told = " / ".join("not measured" if cloud is None else f"{cloud:.2f} %" for cloud in clouds)
+    track = f"track {pair['track']['relative_orbit']} {pair['track']['direction'].lower()}"
+    tiles = "+".join(f"T{tile}" for tile in pair["date1"]["s2"]["tiles"])
+    return (
+        f"{pair['id']}  {pair['date1']['id']} {pair['date2']['id']}  {tiles}  {track}  gaps {gaps} days  cloud {told}"
+    )
 
 
 def _rejections(ctx: Context, result: "Result", answer: _search.Answer) -> int:
