@@ -234,7 +234,7 @@ def s2cloudless_masks(probability: FloatArray, nir: FloatArray, scl: FloatArray,
     """
     valid = np.isfinite(probability) & np.isfinite(nir) & np.isfinite(scl)
     cloud = valid & (np.nan_to_num(probability) > PROBABILITY_PERCENT)
-    coarse = np.nan_to_num(_coarse(np.where(valid, probability, np.nan))) > PROBABILITY_PERCENT
+    coarse = np.nan_to_num(_coarse(np.asarray(probability, np.float64))) > PROBABILITY_PERCENT
     reach = within_reach(coarse, 90.0 - sun_azimuth_deg, CAST_PX)
     cast = reach.repeat(CAST_BLOCK_PX, 0).repeat(CAST_BLOCK_PX, 1)[: valid.shape[0], : valid.shape[1]]
     shadow = valid & cast & (np.nan_to_num(nir) < DARK_NIR) & (scl != SCL_WATER)
