@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from utils.io import gee_graph
 from utils.science import gee_records
@@ -21,6 +22,7 @@ from utils.science.gee_records import Found
 from utils.science.product import Product
 from utils.workflow.errors import ConfigError, CredentialError, Error, InputError, NetworkError
 
+_GOOGLE = "https://earthengine.googleapis.com"
 _LOGIN = "Run once: earthengine authenticate (in .venv/bin), then the same command again."
 _PROJECT = "Set search.gee_project to a Google Cloud project that is registered for Earth Engine."
 
@@ -28,16 +30,20 @@ _PROJECT = "Set search.gee_project to a Google Cloud project that is registered 
 def start(project: str | None, url: str | None = None, credentials: Any = None) -> None:
     """Connect the client.
 
-    project      Google Cloud project;  url: another server (tests), None = Google's own
-    credentials  google.auth object; None = those stored by `earthengine authenticate`
+    project      Google Cloud project;  url: another server (tests, a mirror), None = Google's own
+    credentials  google.auth object; None = those stored by `earthengine authenticate`, which go to Google's hosts only
     raises       CredentialError without login, ConfigError without project, NetworkError
     """
     if not project:
         raise ConfigError("search.gee_project is not set.", _PROJECT)
     with _translated():
         import ee
+        from google.auth import credentials as auth
 
-        ee.Initialize(credentials or "persistent", url=url, project=project)
+        host = urlsplit(url or _GOOGLE).hostname or ""
+        anonymous: Any = auth.AnonymousCredentials
+        stored = "persistent" if host.endswith(".googleapis.com") else anonymous()
+        ee.Initialize(credentials or stored, url=url, project=project)
 
 
 @contextmanager
@@ -149,6 +155,23 @@ class Scenes:
             scenes, names = [*scenes, tuple(items)], [*names, wanted]
         for row in _rows(partial(gee_graph.scenes_request, query=self.query, scenes=scenes)):
             self._measured[names[int(row["scene"])]] = gee_records.statistics(row)
+
+
+def yearly_range(geometry: Mapping[str, Any], year: int, bands: Sequence[str], indices: Sequence[str],
+                 clear_only: bool = True) -> list[dict[str, Any]]:  # fmt: skip
+    """Smallest and largest reflectance and index of a year per tile over an area, in one request.
+
+    bands, indices  names of the project, such as B02 and NDVI
+    clear_only      only pixels that Cloud Score+ calls clear; else clouds and shadows make the range
+    returns         a dictionary each of tile, band, images, min, max (None: no such pixel), sorted by tile
+    """
+    rows = _rows(lambda ee: gee_graph.range_request(ee, geometry, year, bands, indices, clear_only))
+    return [
+        {"tile": row["tile"], "band": name, "images": int(row["images"])}
+        | {end: row.get(f"{name}_{end}") for end in ("min", "max")}
+        for row in sorted(rows, key=lambda row: str(row["tile"]))
+        for name in (*bands, *indices)
+    ]
 
 
 def search_scenes(query: Query, method: str = "auto") -> Scenes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.science import cloud_score as cs
@@ -17,6 +17,7 @@ from utils.science import gee_records
 from utils.science.catalogue import Query
 from utils.science.cloud import SCL_CLOUD, SCL_DEFECTIVE, SCL_SHADOW
 from utils.science.gee_records import Found
+from utils.science.indices import MIN_DENOMINATOR
 
 S1_GRD = "COPERNICUS/S1_GRD"
 # the plain collections carry +1000 DN from baseline 04.00 on; only the harmonised ones are used
@@ -138,10 +139,13 @@ def _counts(ee: Client, measured: EEObject, data: EEObject, area: EEObject, crs:
     valid = measured.select("cloud").mask().gt(0)  # a mask may be a fraction where pixels were averaged
     bands = [ee.Image.constant(1), data.gt(0), valid, measured.select("cloud"), measured.select("shadow")]  # fmt: skip
     image = ee.Image.cat(bands).rename(list(gee_records.COUNTS)).unmask(0, False)
+    return _over(image, ee.Reducer.sum().unweighted(), area, crs)
+
+
+def _over(image: EEObject, reducer: EEObject, area: EEObject, crs: EEObject) -> EEObject:
     return image.reduceRegion(
-        reducer=ee.Reducer.sum().unweighted(), geometry=area, crs=crs, scale=cs.SCALE_M, maxPixels=MAX_PIXELS,
-        tileScale=TILE_SCALE,
-    )  # fmt: skip
+        reducer=reducer, geometry=area, crs=crs, scale=cs.SCALE_M, maxPixels=MAX_PIXELS, tileScale=TILE_SCALE
+    )
 
 
 def _milliseconds(time: dt.datetime) -> int:
@@ -205,3 +209,49 @@ def scenes_request(ee: Client, query: Query, scenes: Sequence[Sequence[Found]]) 
         found = _counts(ee, measured, measured.select("cloud").mask(), area, crs)
         features.append(ee.Feature(None, {"scene": number}).set(found))
     return ee.FeatureCollection(features)
+
+
+def catalogue_band(name: str) -> str:
+    """Name of a band in Earth Engine: B02 is B2 there, B8A and B11 stay."""
+    return f"B{name[2:]}" if name.startswith("B0") else name
+
+
+def _index(ee: Client, name: str, image: EEObject) -> EEObject:
+    """One index of reflectance, as in utils/science/indices.py: masked where the denominator is below 1e-6."""
+    blue, red, nir = (image.select(band) for band in ("B2", "B4", "B8"))
+    if name == "NDVI":
+        red, nir = red.max(0), nir.max(0)
+        top, bottom = nir.subtract(red), nir.add(red)
+    else:
+        top, bottom = nir.subtract(red).multiply(2.5), nir.add(red.multiply(6)).subtract(blue.multiply(7.5)).add(1)
+    return top.divide(bottom).updateMask(bottom.abs().gte(MIN_DENOMINATOR))
+
+
+def range_request(ee: Client, geometry: Mapping[str, Any], year: int, bands: Sequence[str], indices: Sequence[str],
+                  clear_only: bool) -> EEObject:  # fmt: skip
+    """Minimum and maximum over a year and an area at 20 m, a feature for each tile."""
+    area, names = ee.Geometry(dict(geometry)), [*bands, *indices]
+    begin, end = (_milliseconds(dt.datetime(y, 1, 1, tzinfo=dt.UTC)) for y in (year, year + 1))
+    images = ee.ImageCollection(S2["L2A"]).filterBounds(area).filterDate(begin, end)
+    used = sorted({*map(catalogue_band, bands), *(("B2", "B4", "B8") if indices else ())})
+
+    def prepared(image: EEObject) -> EEObject:
+        reflectance = image.select(used).divide(cs.DN_PER_UNIT)
+        planes = [reflectance.select(catalogue_band(name)) for name in bands]
+        planes += [_index(ee, name, reflectance) for name in indices]
+        out = ee.Image.cat(planes).rename(names)
+        return out.updateMask(masks(ee, image, "cloud_score_plus", "L2A").select("cloud").Not()) if clear_only else out
+
+    def of_tile(tile: EEObject) -> EEObject:
+        own = images.filter(ee.Filter.eq("MGRS_TILE", tile))
+        all_year, utm = own.map(prepared), own.first().select("B11").projection()
+        feature = ee.Feature(None, {"tile": tile, "images": own.size()})
+        for end, image, reducer in (
+            ("min", all_year.min(), ee.Reducer.min()),
+            ("max", all_year.max(), ee.Reducer.max()),
+        ):
+            named = image.rename([f"{name}_{end}" for name in names])
+            feature = feature.set(_over(named, reducer, area, utm))
+        return feature
+
+    return ee.FeatureCollection(images.aggregate_array("MGRS_TILE").distinct().sort().map(of_tile))
