@@ -17,7 +17,7 @@ part = $(if $(PART),--part $(PART))
   make_scene find_images search download preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
-  mosaic_predictions mosaic_gt download_to_split geojson_2_wkt
+  mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax
 
 ## First contact
 help: ## this list
@@ -50,6 +50,8 @@ make_scene: env ## generate products of a synthetic scene (demo and tests)
 	@$(s2cr) make_scene $(CONF) $(ARGS)
 area: env ## the area as WKT, UTM zone and target grid
 	@$(s2cr) area $(CONF) $(ARGS)
+s2_minmax: env ## yearly range of Sentinel-2 bands and indices over the area, from Earth Engine
+	@$(s2cr) s2_minmax $(CONF) $(ARGS)
 find_images: make_scene ## find clear Sentinel-2 pairs and the closest Sentinel-1 passes
 	@$(s2cr) find_images $(CONF)
 search: find_images ## same as find_images
@@ -122,3 +124,4 @@ mosaic_predictions: ; @echo "mosaic_predictions is now mosaic" >&2; $(MAKE) --no
 mosaic_gt: ; @echo "mosaic_gt is now mosaic_truth" >&2; $(MAKE) --no-print-directory mosaic_truth
 download_to_split: ; @echo "download_to_split is now dataset" >&2; $(MAKE) --no-print-directory dataset
 geojson_2_wkt: ; @echo "geojson_2_wkt is now area" >&2; $(MAKE) --no-print-directory area
+get_s2_minmax: ; @echo "get_s2_minmax is now s2_minmax" >&2; $(MAKE) --no-print-directory s2_minmax

@@ -13,6 +13,7 @@ OTHERS = {
     "doctor": "what this machine lacks, with remedies",
     "models": "list the models with parameters and cost",
     "plan": "stages fresh or stale, and why",
+    "s2_minmax": "yearly range of Sentinel-2 bands and indices",
     "scores": "scores of a finished run, and its report",
     "tile_check": "first tiles to a scratch folder",
 }
