@@ -26,15 +26,12 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from utils.io.area_layers import Layer
-    from utils.io.maps import Outline
     from utils.science.grid import Grid
     from utils.workflow.schema import Conf
 
 _LINES = (__doc__ or "").split("\nExample")
 _HELP = _LINES[0].replace("\n\n", "\n\n\b\n", 1)
 _EXAMPLES = "\b\nExample:\n  ./s2cr area confs/demo.yaml\n  ./s2cr area confs/demo.yaml --thumbnails"
-_COLOURS = {"s2_date1": "#1d4ed8", "s2_date2": "#0891b2", "s1_date1": "#b45309", "s1_date2": "#7c3aed"}
-_WORDS = {"s2": "Sentinel-2", "s1": "Sentinel-1", "date1": "t0", "date2": "t1"}
 
 
 @click.command("area", help=_HELP, epilog=_EXAMPLES)
@@ -85,7 +82,9 @@ def _write_area(c: "Conf", area: "BaseGeometry", grid: "Grid", folder: Path, log
     km2 = round(in_utm.area / 1e6, 6)
     facts = {"grid": grid.to_dict(), "epsg": grid.epsg, "area_km2": km2, "tiles": len(tiles)}
     atomic_json(folder / "grid.json", facts)
-    log.info("EPSG:%d, %d x %d px of %g m, %.2f km2, %d tiles", grid.epsg, grid.rows, grid.cols, grid.dx, km2, len(tiles))
+    log.info(
+        "EPSG:%d, %d x %d px of %g m, %.2f km2, %d tiles", grid.epsg, grid.rows, grid.cols, grid.dx, km2, len(tiles)
+    )
 
 
 def _layers(document: dict[str, Any] | None, area: "BaseGeometry", epsg: int, rank: int) -> list["Layer"]:
@@ -101,42 +100,13 @@ def _layers(document: dict[str, Any] | None, area: "BaseGeometry", epsg: int, ra
 
 
 def _map(c: "Conf", area: "BaseGeometry", grid: "Grid", layers: list["Layer"]) -> bytes:
-    from shapely.geometry import box
+    from utils.io import area_layers, maps
 
-    from utils.io import footprint, maps
-    from utils.io.maps import Outline
-
-    outlines: list[Outline] = []
-    for layer in layers:
-        sensor, _, date = layer.name.partition("_")
-        if layer.name != "intersection":
-            names = ", ".join(_short(feature.properties) for feature in layer.features)
-            words = f"{_WORDS[sensor]} {_WORDS[date]}: {names}"
-            dashed = date == "date2"
-            outlines.append(Outline(words, layer.lonlat, _COLOURS[layer.name], 0.05, dashed, close=False))
-    for layer in (item for item in layers if item.name == "intersection"):
-        both = layer.features[-1]
-        share = f"{100 * both.properties['share_of_area']:.1f} % of the area"
-        outlines.append(Outline(f"Area, tiles and passes share {share}", both.lonlat, "#15803d", 0.35, width=0.8))
-    border = footprint.to_lonlat(box(*grid.bounds).segmentize(max(grid.dx * grid.cols / 20, 100.0)), grid.epsg)
-    size = f"{grid.rows} x {grid.cols} px of {grid.dx:g} m"
-    outlines.append(Outline(f"Target grid, {size}, EPSG:{grid.epsg}", border, "#5b636d", dashed=True, width=1.0))
-    outlines.append(Outline("Area of interest", area, "#b91c1c", 0.0 if layers else 0.12, width=2.0))
-    title = f"{c.report.title}: the area" + (" and the chosen products" if layers else "")
+    assert c.area.geojson is not None
+    title = f"Area {Path(c.area.geojson).stem}" + (" and the chosen products" if layers else "")
     synthetic = "Synthetic data. " if c.report.synthetic else ""
-    return maps.png(outlines, title, f"{synthetic}Graticule in degrees, WGS 84 (EPSG:4326). Scale bars hold at the middle latitude.")
-
-
-def _short(properties: Any) -> str:
-    """Platform, day and tile or orbit of a product, for the legend."""
-    from utils.science.product import NameError_, parse_name
-
-    try:
-        product = parse_name(str(properties["id"]))
-    except NameError_:
-        return str(properties["id"])
-    where = f"T{product.tile}" if product.tile else f"track {product.relative_orbit}"
-    return f"{product.platform} {product.start:%Y-%m-%d} {where}"
+    note = f"{synthetic}Graticule in degrees, WGS 84 (EPSG:4326); scale bars hold at the middle latitude."
+    return maps.png(area_layers.outlines(layers, area, grid), title, note)
 
 
 def _without_pairs(c: "Conf", path: Path, area: "BaseGeometry", epsg: int) -> dict[str, Any]:

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shapely.geometry import MultiPolygon, Polygon, mapping
+from shapely.geometry import MultiPolygon, Polygon, box, mapping
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from utils.io.footprint import SLICE_SEAM_M, geometry_wkt, to_lonlat, to_utm
-from utils.science.product import Product
+from utils.io.maps import Outline
+from utils.science.grid import Grid
+from utils.science.product import NameError_, Product, parse_name
 from utils.workflow.files import atomic_json, atomic_text
 
+_COLOURS = {"s2_date1": "#1d4ed8", "s2_date2": "#0891b2", "s1_date1": "#b45309", "s1_date2": "#7c3aed"}
 DATES = {"date1": "t0", "date2": "t1"}
 
 
@@ -160,3 +163,37 @@ def distance_km(area: BaseGeometry, product: Product | Mapping[str, Any], epsg: 
     """Kilometres from the edge of an area to the nearest edge of a footprint; 0 when they meet."""
     record = product.to_json() if isinstance(product, Product) else product
     return float(to_utm(area, epsg).distance(joined([record], epsg))) / 1000
+
+
+def outlines(layers: Sequence[Layer], area: BaseGeometry, grid: Grid) -> list[Outline]:
+    """What the map shows, in drawing order: footprints, what they share with the area, target grid, area."""
+    out = [
+        Outline(_legend(layer), layer.lonlat, _COLOURS[layer.name], 0.05, layer.name.endswith("date2"), close=False)
+        for layer in layers
+        if layer.name in _COLOURS
+    ]
+    for layer in (item for item in layers if item.name == "intersection"):
+        both = layer.features[-1]
+        words = f"Shared by area, tiles and passes: {100 * both.properties['share_of_area']:.1f} % of the area"
+        out.append(Outline(words, both.lonlat, "#15803d", 0.35, width=0.8))
+    border = to_lonlat(box(*grid.bounds).segmentize(max(grid.dx * grid.cols / 20, 100.0)), grid.epsg)
+    words = f"Target grid, {grid.rows} x {grid.cols} px of {grid.dx:g} m, EPSG:{grid.epsg}"
+    out.append(Outline(words, border, "#5b636d", dashed=True, width=1.0))
+    out.append(Outline("Area of interest", area, "#b91c1c", 0.0 if layers else 0.12, width=2.0))
+    return out
+
+
+def _legend(layer: Layer) -> str:
+    sensor, _, date = layer.name.partition("_")
+    names = ", ".join(_short(str(feature.properties["id"])) for feature in layer.features)
+    return f"{'Sentinel-2' if sensor == 's2' else 'Sentinel-1'} {DATES[date]}: {names}"
+
+
+def _short(name: str) -> str:
+    """Platform, day and tile or track of a product name; other names as they are."""
+    try:
+        product = parse_name(name)
+    except NameError_:
+        return name
+    where = f"T{product.tile}" if product.tile else f"track {product.relative_orbit}"
+    return f"{product.platform} {product.start:%Y-%m-%d} {where}"

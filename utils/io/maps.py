@@ -78,23 +78,34 @@ def png(outlines: Sequence[Outline], title: str, note: str = "", width_px: int =
     from matplotlib.figure import Figure
 
     views = _views([o for o in outlines if not o.geometry.is_empty])
-    figure = Figure(figsize=(width_px / 150, width_px / 150 * (0.66 if len(views) == 2 else 0.9)), dpi=150)
+    wide = width_px / 150
+    figure = Figure(figsize=(wide, wide * (0.66 if len(views) == 2 else 0.9)), dpi=150)
     canvas = FigureCanvasAgg(figure)
     figure.text(0.012, 0.985, title, va="top", fontsize=13, weight="bold")
     figure.text(0.012, 0.935, note, va="top", fontsize=8.5, color="#5b636d")
     axes = figure.subplots(1, len(views), squeeze=False)[0]
+    rows = (len(outlines) + 1) // 2
+    figure.subplots_adjust(left=0.055, right=0.985, top=0.86, bottom=0.1 + 0.036 * rows, wspace=0.14)
     for axis, (name, bounds) in zip(axes, views, strict=True):
-        _draw(axis, outlines, bounds, name)
-    handles, words = axes[-1].get_legend_handles_labels()
-    first, more = axes[0].get_legend_handles_labels()
-    known = dict(zip([*more, *words], [*first, *handles], strict=True))
-    order = [o.words for o in outlines if o.words in known]
-    figure.legend([known[w] for w in order], order, loc="lower left", ncols=2, fontsize=8.5, frameon=False)
-    rows = (len(order) + 1) // 2
-    figure.subplots_adjust(left=0.075, right=0.985, top=0.86, bottom=0.1 + 0.036 * rows, wspace=0.2)
+        place = axis.get_position()
+        tall = place.height * figure.get_figheight() / (place.width * figure.get_figwidth())
+        _draw(axis, outlines, fitted(bounds, tall), name)
+    named = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+    figure.legend(named.values(), named.keys(), loc="lower left", ncols=2, fontsize=8.5, frameon=False)
     out = io.BytesIO()
-    canvas.print_png(out, metadata={"Software": None})
+    write: Any = canvas.print_png  # not typed
+    write(out, metadata={"Software": None})
     return out.getvalue()
+
+
+def fitted(bounds: Bounds, tall: float) -> Bounds:
+    """Bounds grown about their middle until height over width, on the ground, is `tall`."""
+    west, south, east, north = bounds
+    shrink = max(math.cos(math.radians((south + north) / 2)), 0.05)
+    width, height = (east - west) * shrink, north - south
+    width, height = max(width, height / tall), max(height, width * tall)
+    x, y = (west + east) / 2, (south + north) / 2
+    return x - width / shrink / 2, y - height / 2, x + width / shrink / 2, y + height / 2
 
 
 def _views(outlines: Sequence[Outline]) -> list[tuple[str, Bounds]]:
@@ -135,16 +146,14 @@ def _draw(axis: Any, outlines: Sequence[Outline], bounds: Bounds, name: str) -> 
             if outline.fill:
                 axis.add_patch(PathPatch(path, facecolor=outline.colour, alpha=outline.fill, linewidth=0, zorder=2))
             axis.add_patch(
-                PathPatch(path, facecolor="none", edgecolor=outline.colour, label=label, zorder=3 + 0.01 * number, **style)
+                PathPatch(
+                    path, facecolor="none", edgecolor=outline.colour, label=label, zorder=3 + 0.01 * number, **style
+                )
             )
             label = "_"  # the legend names an outline once
     axis.set_xlim(west, east)
     axis.set_ylim(south, north)
-    axis.set_aspect(1 / max(math.cos(math.radians((south + north) / 2)), 0.05), adjustable="datalim")
-    axis.apply_aspect()
-    west, east = axis.get_xlim()
-    south, north = axis.get_ylim()
-    _frame(axis, (west, south, east, north), name)
+    _frame(axis, bounds, name)
 
 
 def _frame(axis: Any, bounds: Bounds, name: str) -> None:
@@ -161,11 +170,13 @@ def _frame(axis: Any, bounds: Bounds, name: str) -> None:
     x, y, tall = west + 0.05 * (east - west), south + 0.05 * (north - south), 0.012 * (north - south)
     for part, colour in ((0, "black"), (1, "white")):
         axis.fill(
-            [x + part * long_deg / 2, x + (part + 1) * long_deg / 2] * 1 + [x + (part + 1) * long_deg / 2, x + part * long_deg / 2],
+            [x + (part + i) * long_deg / 2 for i in (0, 1, 1, 0)],
             [y, y, y + tall, y + tall], facecolor=colour, edgecolor="black", linewidth=0.7, zorder=6,
         )  # fmt: skip
     halo = {"boxstyle": "round,pad=0.15", "facecolor": "#ffffffcc", "linewidth": 0}
-    axis.text(x + long_deg / 2, y + 2 * tall, f"{long_km:g} km", ha="center", va="bottom", fontsize=8, zorder=6, bbox=halo)
+    axis.text(
+        x + long_deg / 2, y + 2 * tall, f"{long_km:g} km", ha="center", va="bottom", fontsize=8, zorder=6, bbox=halo
+    )
     axis.annotate(
         "N", xy=(0.95, 0.97), xytext=(0.95, 0.86), xycoords="axes fraction", ha="center", va="center", fontsize=10,
         weight="bold", zorder=6, arrowprops={"arrowstyle": "-|>", "facecolor": "black", "linewidth": 1.4},
