@@ -102,8 +102,7 @@ def _layers(document: dict[str, Any] | None, area: "BaseGeometry", epsg: int, ra
 def _map(c: "Conf", area: "BaseGeometry", grid: "Grid", layers: list["Layer"]) -> bytes:
     from utils.io import area_layers, maps
 
-    assert c.area.geojson is not None
-    title = f"Area {Path(c.area.geojson).stem}" + (" and the chosen products" if layers else "")
+    title = "Area of interest" + (" and the chosen products" if layers else "")
     synthetic = "Synthetic data. " if c.report.synthetic else ""
     note = f"{synthetic}Graticule in degrees, WGS 84 (EPSG:4326); scale bars hold at the middle latitude."
     return maps.png(area_layers.outlines(layers, area, grid), title, note)

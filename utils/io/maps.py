@@ -15,6 +15,7 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 KM_PER_DEGREE = 111.19492664  # of latitude, sphere of 6371.0088 km
+_DASHES = (0, (5, 3))
 Bounds = tuple[float, float, float, float]
 
 
@@ -85,13 +86,12 @@ def png(outlines: Sequence[Outline], title: str, note: str = "", width_px: int =
     figure.text(0.012, 0.935, note, va="top", fontsize=8.5, color="#5b636d")
     axes = figure.subplots(1, len(views), squeeze=False)[0]
     rows = (len(outlines) + 1) // 2
-    figure.subplots_adjust(left=0.055, right=0.985, top=0.86, bottom=0.1 + 0.036 * rows, wspace=0.14)
+    figure.subplots_adjust(left=0.055, right=0.985, top=0.86, bottom=0.07 + 0.03 * rows, wspace=0.14)
     for axis, (name, bounds) in zip(axes, views, strict=True):
         place = axis.get_position()
         tall = place.height * figure.get_figheight() / (place.width * figure.get_figwidth())
         _draw(axis, outlines, fitted(bounds, tall), name)
-    named = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
-    figure.legend(named.values(), named.keys(), loc="lower left", ncols=2, fontsize=8.5, frameon=False)
+    figure.legend(handles=[_key(o) for o in outlines], loc="lower left", ncols=2, fontsize=8.5, frameon=False)
     out = io.BytesIO()
     write: Any = canvas.print_png  # not typed
     write(out, metadata={"Software": None})
@@ -131,6 +131,15 @@ def _rings(geometry: BaseGeometry) -> Iterator[Polygon]:
             yield from _rings(part)
 
 
+def _key(outline: Outline) -> Any:
+    """The entry of the legend."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    line: dict[str, Any] = {"linestyle": _DASHES if outline.dashed else "solid", "linewidth": outline.width}
+    return Patch(facecolor=to_rgba(outline.colour, outline.fill), edgecolor=outline.colour, label=outline.words, **line)
+
+
 def _draw(axis: Any, outlines: Sequence[Outline], bounds: Bounds, name: str) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -138,19 +147,15 @@ def _draw(axis: Any, outlines: Sequence[Outline], bounds: Bounds, name: str) -> 
     west, south, east, north = bounds
     axis.set_facecolor("#f6f4ef")
     for number, outline in enumerate(outlines):
-        label = outline.words
         for polygon in _rings(outline.geometry):
             rings = [polygon.exterior, *polygon.interiors]
             path = Path.make_compound_path(*(Path([p[:2] for p in ring.coords], closed=True) for ring in rings))
-            style = {"linestyle": (0, (5, 3)) if outline.dashed else "solid", "linewidth": outline.width}
+            style = {"linestyle": _DASHES if outline.dashed else "solid", "linewidth": outline.width}
             if outline.fill:
                 axis.add_patch(PathPatch(path, facecolor=outline.colour, alpha=outline.fill, linewidth=0, zorder=2))
             axis.add_patch(
-                PathPatch(
-                    path, facecolor="none", edgecolor=outline.colour, label=label, zorder=3 + 0.01 * number, **style
-                )
+                PathPatch(path, facecolor="none", edgecolor=outline.colour, zorder=3 + 0.01 * number, **style)
             )
-            label = "_"  # the legend names an outline once
     axis.set_xlim(west, east)
     axis.set_ylim(south, north)
     _frame(axis, bounds, name)
@@ -160,6 +165,7 @@ def _frame(axis: Any, bounds: Bounds, name: str) -> None:
     """Graticule in degrees, scale bar, north arrow."""
     west, south, east, north = bounds
     columns, rows = steps(west, east, 4), steps(south, north, 5)
+    rows = [y for y in rows if 0.04 < (y - south) / (north - south) < 0.96]  # else the label leaves the frame
     axis.set_xticks(columns, [degrees(x, "EW") for x in columns], fontsize=8)
     axis.set_yticks(rows, [degrees(y, "NS") for y in rows], fontsize=8, rotation=90, va="center")
     axis.grid(color="#8a9097", linewidth=0.4, alpha=0.7)

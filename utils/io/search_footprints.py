@@ -135,7 +135,8 @@ def svg(area: Sequence[Ring], marks: Sequence[Mark], colours: Mapping[str, str])
 
 def _footprint(number: int, mark: Mark, plane: Plane, colours: Mapping[str, str]) -> str:
     colour = f" style='--c:{colours[mark.code]}'" if mark.code in colours else ""
-    kind = f"foot {mark.state} {mark.sensor.lower()} {mark.date}" + (" nearest" if mark.near else "")
+    best = " best" if 1 in mark.ranks else ""
+    kind = f"foot {mark.state}{best} {mark.sensor.lower()} {mark.date}" + (" nearest" if mark.near else "")
     return (
         f"<path class='{' '.join(kind.split())}' data-f={number} data-c='{escape(mark.code or mark.state, quote=True)}'"
         f"{colour} d='{path(mark.rings, plane)}'><title>{escape(mark.words)}</title></path>"

@@ -20,20 +20,24 @@ from utils.science.product import Product
 _SCHEMA = "s2cr.pairs/1"
 _MANY = 60  # refusals of one reason beyond this are hidden until asked for
 _PALETTE = ("#dc2626", "#c026d3", "#7c3aed", "#0d9488", "#ca8a04", "#65a30d", "#db2777", "#64748b")
+_OTHER = ("#0369a1", "#4d7c0f", "#a16207", "#9f1239", "#0f766e")
 _CODES = ("R_CLOUD", "R_COVERAGE", "R_TRACK", "R_GAP", "R_NODATA", "R_TILESET", "R_POL", "R_DATE")
 
 _CSS = """<style>
+:root{color-scheme:light dark}
 .box{border:1px solid var(--line);border-radius:8px;background:var(--card);padding:.7rem;margin:.6rem 0 1.2rem}
 .roll{overflow-x:auto}svg.map,svg.time{display:block;width:100%;height:auto}svg text{fill:var(--ink);font-family:system-ui,sans-serif}
-svg.map{background:var(--tint);border-radius:4px}svg.map text{font-size:calc(11px*var(--u));paint-order:stroke;stroke:var(--tint);stroke-width:calc(3px*var(--u))}
+svg.map{background:var(--tint);border-radius:4px;max-width:920px;margin:0 auto}
+svg.map text{font-size:calc(11px*var(--u));paint-order:stroke;stroke:var(--tint);stroke-width:calc(3px*var(--u))}
 svg.map path{vector-effect:non-scaling-stroke}.grid{stroke:var(--soft);stroke-width:.5px;opacity:.45;fill:none}.frame{pointer-events:none}
 .aoi{fill:#b91c1c33;stroke:#b91c1c;stroke-width:2.2px}.north{fill:var(--ink)}.dark{fill:var(--ink)}.light{fill:var(--card)}
 .scale rect{stroke:var(--ink);stroke-width:.8px;vector-effect:non-scaling-stroke}
 .foot{fill:none;stroke:var(--c,#64748b);stroke-width:1px}.foot.refused{stroke-dasharray:3 3}.foot.left{stroke-width:.7px;opacity:.6}
-.foot.chosen{stroke-width:2px;fill:var(--c);fill-opacity:.09}.foot.t1{stroke-dasharray:9 4}.foot.nearest{stroke-width:2.6px}
+.foot.chosen{stroke-width:1.2px}.foot.best{stroke-width:2.2px;fill:var(--c);fill-opacity:.09}.foot.t1{stroke-dasharray:9 4}.foot.nearest{stroke-width:2.6px}
 .s2{--c:#2563eb}.s1{--c:#d97706}.foot.hot{stroke-width:4px;fill:var(--c);fill-opacity:.25}
 .window{fill:var(--accent);opacity:.09}.wide{fill:var(--soft);opacity:.07}.tick{stroke:var(--line);fill:none}.day{font-size:11px;text-anchor:middle;fill:var(--soft)!important}
-.head{font-size:13px;font-weight:600}.row{font-size:11.5px;fill:var(--soft)!important}.line{stroke:var(--line);fill:none}.gap{font-size:11px;font-weight:600}
+.head{font-size:13px;font-weight:600}.row{font-size:11.5px;fill:var(--soft)!important;paint-order:stroke;stroke:var(--card);stroke-width:3px;stroke-opacity:.8}
+.line{stroke:var(--line);fill:none}.gap{font-size:11px;font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:4px}
 .link{stroke:var(--soft);stroke-width:1;fill:none;opacity:.45}.link.first{stroke:var(--ink);stroke-width:1.8;opacity:.85}
 .link.across{stroke-dasharray:2 4;stroke-width:1.2}
 .mark{cursor:pointer}.mark.chosen{fill:var(--c);stroke:var(--card);stroke-width:1.5}.mark.refused{stroke:var(--c,#64748b);stroke-width:2.2;fill:none}
@@ -43,7 +47,7 @@ svg.map path{vector-effect:non-scaling-stroke}.grid{stroke:var(--soft);stroke-wi
 #said{min-height:2.9em;font-size:.86rem;overflow-wrap:anywhere;margin:.5rem 0 0}
 .alert{border-left:4px solid var(--accent);padding:.5rem .8rem;background:var(--tint);overflow-wrap:anywhere}
 .pictures{display:flex;flex-wrap:wrap;gap:.8rem}.pictures figure{margin:0;flex:1 1 16rem;max-width:30rem}.pictures img{width:100%;border-radius:4px}
-ul.files{overflow-wrap:anywhere;font-size:.86rem}
+.refused table.words td{white-space:nowrap}ul.files{overflow-wrap:anywhere;font-size:.86rem}
 </style>"""
 
 _JS = """<script>(function(){var d=document,m=d.getElementById('map'),s=d.getElementById('said');
@@ -130,7 +134,7 @@ def _colours(found: Sequence[Mark]) -> dict[str, str]:
     """A fixed colour for the common reasons, the rest in order of the palette."""
     codes = sorted({m.code for m in found if m.code}, key=lambda c: (_CODES.index(c) if c in _CODES else 99, c))
     fixed = dict(zip(_CODES, _PALETTE, strict=True))
-    return {code: fixed.get(code, _PALETTE[(3 * i + 4) % len(_PALETTE)]) for i, code in enumerate(codes)}
+    return {code: fixed.get(code, _OTHER[i % len(_OTHER)]) for i, code in enumerate(codes)}
 
 
 def _verdict(document: Mapping[str, Any], found: Sequence[Mark], nearest: tuple[str, str] | None) -> list[str]:
@@ -154,7 +158,7 @@ def _verdict(document: Mapping[str, Any], found: Sequence[Mark], nearest: tuple[
             html.paragraph(f"Best pair: {best['date1']['id']} and {best['date2']['id']}{where}{days}. {counts}", "lead")
         ]
     if nearest:
-        words = f"<b>Nothing found.</b> {escape(nearest[0])} <b>{escape(nearest[1])}</b>"
+        words = f"<b>Nothing found.</b> {escape(nearest[0][:1].upper() + nearest[0][1:])} <b>{escape(nearest[1])}</b>"
     else:
         near = next((m for m in found if m.near), None)
         words = (
@@ -193,7 +197,7 @@ def _toggles(found: Sequence[Mark], colours: Mapping[str, str]) -> str:
     if not counts:
         return ""
     boxes = "".join(
-        f"<label style='--c:{colours.get(code, 'transparent')}'><input type=checkbox data-toggle='{escape(code, quote=True)}'"
+        f"<label style='--c:{colours.get(code, 'var(--soft)')}'><input type=checkbox data-toggle='{escape(code, quote=True)}'"
         f"{' checked' if number <= _MANY else ''}><span><i></i>{escape(REASONS.get(code, 'left over' if code == 'left' else code))} ({number})</span></label>"
         for code, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
@@ -279,7 +283,7 @@ def _refusals(rejections: Sequence[Mapping[str, Any]]) -> str:
         for r in rejections
     ]
     table = html.table(["Date", "UTC", "What", "Name", "Code", "Why"], rows, words=True)
-    return html.details(f"All {len(rows)} refusals", table) if rows else ""
+    return html.details(f"All {len(rows)} refusals", f"<div class=refused>{table}</div>") if rows else ""
 
 
 def _asked(settings: Mapping[str, Any]) -> str:

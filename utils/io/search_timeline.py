@@ -12,7 +12,7 @@ from utils.io.search_marks import DATES, UNDATED, Mark, Window
 
 PANEL, GUTTER, EDGE = 396.0, 28.0, 14.0  # width of one window, between them, room for marks outside a window
 _TOP, _LABEL, _LANE, _BOTTOM = 42.0, 20.0, 15.0, 30.0
-_CLOSE, _LANES = 13.0, 12  # marks closer than this are put below one another, up to this many
+_CLOSE, _LANES, _LANES_OUTSIDE = 13.0, 12, 2  # marks closer than this are put below one another, up to so many
 _STEPS_DAYS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -82,23 +82,24 @@ def place(marks: Sequence[Mark], shown: Sequence[Panel]) -> tuple[list[Placed], 
         own = [(i, m, panel_of(m, shown)) for i, m in dated if m.row == row]
         for number, mark, panel in sorted(own, key=lambda t: (t[1].state != "chosen", t[2].x(t[1].start), t[0])):
             x = panel.x(mark.start)
-            lane = _lane(placed, lanes, x, top)
-            placed.append(Placed(mark, number, x, top + _LABEL + _LANE * (lane + 0.5), not panel.holds(mark.start)))
+            outside = not panel.holds(mark.start)
+            lane = _lane(placed, lanes, x, top, _LANES_OUTSIDE if outside else _LANES)
+            placed.append(Placed(mark, number, x, top + _LABEL + _LANE * (lane + 0.5), outside))
         bottom = top + _LABEL + _LANE * max(len(lanes), 1) + 5
         spans[row] = (top, bottom)
         top = bottom
     return placed, spans
 
 
-def _lane(placed: Sequence[Placed], lanes: list[float], x: float, top: float) -> int:
+def _lane(placed: Sequence[Placed], lanes: list[float], x: float, top: float, most: int) -> int:
     """The first lane of this row where no mark is close to x; lanes grows when a new one is opened."""
-    for lane in range(_LANES):
+    for lane in range(most):
         y = top + _LABEL + _LANE * (lane + 0.5)
         if all(abs(p.x - x) >= _CLOSE or abs(p.y - y) > 1 for p in placed):
             if lane >= len(lanes):
                 lanes.append(y)
             return lane
-    return _LANES - 1
+    return most - 1
 
 
 def svg(marks: Sequence[Mark], windows: Mapping[str, Window], max_gap_days: float,
@@ -114,7 +115,7 @@ def svg(marks: Sequence[Mark], windows: Mapping[str, Window], max_gap_days: floa
     low = max((bottom for _, bottom in spans.values()), default=_TOP + 20)
     parts = [_panel(panel, windows[panel.date], low) for panel in shown]
     parts += [_row(row, span, shown) for row, span in spans.items()]
-    parts += [_links(pair, placed) for pair in reversed(pairs)]
+    parts += [_links(pair, placed) for pair in reversed(pairs)]  # the best pair is drawn last, over the others
     parts += [glyph(p, colours) for p in placed]
     wide = len(shown) * PANEL + (len(shown) - 1) * GUTTER
     return (
@@ -173,8 +174,7 @@ def _links(pair: Mapping[str, Any], placed: Sequence[Placed]) -> str:
         out.append(f"<path class='{kind}{across}' d='M{p.x:.1f} {p.y:.1f}L{q.x:.1f} {q.y:.1f}'/>")
         gap_s = pair[b[1]]["s1"].get("gap_s")
         if not across and pair["rank"] == 1 and gap_s is not None:
-            x, y = (p.x + q.x) / 2 + 6, (p.y + q.y) / 2 + 4
-            out.append(f"<text class=gap x='{x:.1f}' y='{y:.1f}'>{gap_s / 86400:.1f} d</text>")
+            out.append(f"<text class=gap x='{q.x + 10:.1f}' y='{q.y + 4:.1f}'>{gap_s / 86400:.1f} d</text>")
     return f"<g data-rank={int(pair['rank'])}>{''.join(out)}</g>"
 
 
