@@ -53,18 +53,30 @@ def run(conf: Path, rank: int, thumbnails: bool) -> None:
         grid = footprint.grid_of(area, c.area.epsg, c.area.pixel_m)
         search = config.layout_of(c).search
         found = search_map.load(search)
+        if found.document:
+            _warn_if_stale(c, log)
         _write_area(c, area, grid, search / "area", log)
         layers = _layers(found.document, area, grid.epsg, rank)
         written = [p for layer in layers for p in area_layers.write(search / "area", layer, grid.epsg)]
         area_layers.remove_other(search / "area", written)
         atomic_bytes(search / "area" / "area.png", _map(c, area, grid, layers))
         pictures = _thumbnails(c, found, area, search / "area", rank) if thumbnails else []
-        document = found.document or _without_pairs(c, path, area, grid.epsg)
+        document = found.document or _without_pairs(c, area, grid.epsg)
         mark = "synthetic" if c.report.synthetic else ""
         page = search_map.page(document, found.rejections, found.products, mark=mark, pictures=pictures)
         atomic_bytes(search / "area" / "area.html", page)
-        _judge(layers, found.document, path, area, grid.epsg, log)
+        _judge(layers, found.document, area, grid.epsg, log)
         click.echo(footprint.geometry_wkt(area))
+
+
+def _warn_if_stale(c: "Conf", log: logging.Logger) -> None:
+    """Pairs of an earlier area or earlier dates are still shown, but not without a word."""
+    from utils.workflow import config, freshness
+
+    name = "import_data" if c.source == "import" else "find_images"
+    state = freshness.state(c, config.layout_of(c), name)
+    if not state.fresh:
+        log.warning("search/pairs.json is not of this configuration (%s); run %s again.", state.reason, name)
 
 
 def _write_area(c: "Conf", area: "BaseGeometry", grid: "Grid", folder: Path, log: logging.Logger) -> None:
@@ -108,7 +120,7 @@ def _map(c: "Conf", area: "BaseGeometry", grid: "Grid", layers: list["Layer"]) -
     return maps.png(area_layers.outlines(layers, area, grid), title, note)
 
 
-def _without_pairs(c: "Conf", path: Path, area: "BaseGeometry", epsg: int) -> dict[str, Any]:
+def _without_pairs(c: "Conf", area: "BaseGeometry", epsg: int) -> dict[str, Any]:
     """What the page needs before a search, or after one that found nothing."""
     from shapely.geometry import mapping
 
@@ -149,20 +161,17 @@ def _thumbnails(c: "Conf", found: Any, area: "BaseGeometry", folder: Path, rank:
     return [(path.stem, path.read_bytes()) for path in paths]
 
 
-def _judge(layers: list["Layer"], document: dict[str, Any] | None, path: Path, area: "BaseGeometry", epsg: int,
+def _judge(layers: list["Layer"], document: dict[str, Any] | None, area: "BaseGeometry", epsg: int,
            log: logging.Logger) -> None:  # fmt: skip
-    """Tell when the pairs belong to another area; everything is written by now.
+    """How much of the area the chosen products cover; everything is written by now.
 
     raises  NothingFoundError when the area lies outside a footprint
     """
     from utils.io import area_layers
     from utils.workflow.errors import NothingFoundError
-    from utils.workflow.files import sha256_file
 
     if document is None or not layers:
         return
-    if (document.get("aoi") or {}).get("sha256") not in (None, sha256_file(path)):
-        log.warning("search/pairs.json belongs to another version of %s; run find_images again.", path.name)
     shares = {f.properties["date"]: f.properties["share_of_area"] for f in layers[-1].features}
     for layer in layers[:-1]:
         products = [document["products"][feature.properties["id"]] for feature in layer.features]
