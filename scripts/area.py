@@ -53,8 +53,9 @@ def run(conf: Path, rank: int, thumbnails: bool) -> None:
         grid = footprint.grid_of(area, c.area.epsg, c.area.pixel_m)
         search = config.layout_of(c).search
         found = search_map.load(search)
-        if found.document:
-            _warn_if_stale(c, log)
+        note = _stale(c) if found.document else ""
+        if note:
+            log.warning(note)
         _write_area(c, area, grid, search / "area", log)
         layers = _layers(found.document, area, grid.epsg, rank)
         written = [p for layer in layers for p in area_layers.write(search / "area", layer, grid.epsg)]
@@ -63,20 +64,19 @@ def run(conf: Path, rank: int, thumbnails: bool) -> None:
         pictures = _thumbnails(c, found, area, search / "area", rank) if thumbnails else []
         document = found.document or _without_pairs(c, area, grid.epsg)
         mark = "synthetic" if c.report.synthetic else ""
-        page = search_map.page(document, found.rejections, found.products, mark=mark, pictures=pictures)
+        page = search_map.page(document, found.rejections, found.products, mark=mark, note=note, pictures=pictures)
         atomic_bytes(search / "area" / "area.html", page)
         _judge(layers, found.document, area, grid.epsg, log)
         click.echo(footprint.geometry_wkt(area))
 
 
-def _warn_if_stale(c: "Conf", log: logging.Logger) -> None:
-    """Pairs of an earlier area or earlier dates are still shown, but not without a word."""
+def _stale(c: "Conf") -> str:
+    """Pairs of an earlier area or earlier dates are still shown, but not without a word; empty when they are current."""
     from utils.workflow import config, freshness
 
     name = "import_data" if c.source == "import" else "find_images"
     state = freshness.state(c, config.layout_of(c), name)
-    if not state.fresh:
-        log.warning("search/pairs.json is not of this configuration (%s); run %s again.", state.reason, name)
+    return "" if state.fresh else f"search/pairs.json is not of this configuration ({state.reason}); run {name} again."
 
 
 def _write_area(c: "Conf", area: "BaseGeometry", grid: "Grid", folder: Path, log: logging.Logger) -> None:

@@ -99,7 +99,7 @@ def load(folder: Path) -> Found:
 
 
 def page(document: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], products: Sequence[Product] = (), *,
-         nearest: tuple[str, str] | None = None, mark: str = "",
+         nearest: tuple[str, str] | None = None, mark: str = "", note: str = "",
          pictures: Sequence[tuple[str, bytes]] = ()) -> bytes:  # fmt: skip
     """The page, UTF-8.
 
@@ -107,6 +107,7 @@ def page(document: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], p
     rejections  Rejection.to_json of every refusal; lines of unreadable files too
     products    everything that the catalogue gave: outlines of refused candidates, and those left over
     nearest     (what came closest, remedy) when nothing was found; without it the closest refusal is named
+    note        a sentence above everything, such as that the pairs are of other settings
     mark        a word beside the title, such as "synthetic"
     pictures    (caption, PNG) to show below the map
     """
@@ -117,7 +118,12 @@ def page(document: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], p
         found, windows(document, found), float(settings.get("max_gap_days") or 6.0), document["pairs"], colours
     )
     drawn, shown = search_footprints.svg(search_footprints.rings_of(document["aoi"]["geometry"]), found, colours)
-    parts = [_CSS, *_verdict(document, found, nearest), html.section("Map", _map_box(drawn, shown))]
+    parts = [
+        _CSS,
+        f"<p class=alert>{escape(note)}</p>" if note else "",
+        *_verdict(document, found, nearest),
+        html.section("Map", _map_box(drawn, shown)),
+    ]
     if pictures:
         parts.append(html.section("Pictures", _pictures(pictures)))
     parts.append(html.section("Timeline", _time_box(time), _undated(found), _toggles(found, colours)))

@@ -190,8 +190,9 @@ def nearest_refusal(rejections: Sequence[Mapping[str, Any]], words: str = "") ->
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (value, limit))
         if numbers and rejection["code"] in ("R_CLOUD", "R_COVERAGE", "R_NODATA", "R_GAP") and value != 0:
             assert value is not None and limit is not None
-            measured.append((abs(value - limit) / max(abs(limit), 1e-6), index))
-    return min(measured)[1] if measured else None
+            # a gap is measured to the scenes that were accepted: where a date has none, it tells nothing
+            measured.append((rejection["code"] == "R_GAP", abs(value - limit) / max(abs(limit), 1e-6), index))
+    return min(measured)[2] if measured else None
 
 
 def windows(document: Mapping[str, Any], found: Sequence[Mark]) -> dict[str, Window]:
