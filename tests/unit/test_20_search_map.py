@@ -213,6 +213,8 @@ def test_the_refusal_closest_to_its_limit_is_the_nearest() -> None:
     assert nearest_refusal(some) == 1
     assert nearest_refusal(some, "nearest miss for t0: R_CLOUD5.0 R_CLOUD") == 0
     assert nearest_refusal(some[3:]) is None
+    scenes = [{**some[0], "id": "S2A R030 T55HGB", "date": "t1"}, {**some[1], "id": "S1A 1 track 2 desc", "date": ""}]
+    assert [nearest_refusal(scenes, "", lacking) for lacking in ("t0", "t1", "Sentinel-1")] == [1, 0, 1]
 
 
 def test_names_are_escaped_and_no_request_leaves_the_page() -> None:

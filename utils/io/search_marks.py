@@ -71,7 +71,8 @@ def marks(document: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], 
              words=f"{p.name}: not refused, but in none of the kept pairs", rings=(p.footprint,))
         for name, p in sorted(known.items()) if name not in claimed
     ]  # fmt: skip
-    number = None if document["pairs"] else nearest_refusal(rejections, nearest)
+    lacking = _lacking(document, left)
+    number = None if document["pairs"] else nearest_refusal(rejections, nearest, lacking)
     refused = [replace(mark, near=True) if i == number else mark for i, mark in enumerate(refused)]
     return _with_direction([*chosen, *refused, *left])
 
@@ -179,8 +180,19 @@ def _with_direction(found: Sequence[Mark]) -> list[Mark]:
     return out
 
 
-def nearest_refusal(rejections: Sequence[Mapping[str, Any]], words: str = "") -> int | None:
-    """Index of the refusal that the words name, else of the one closest to its limit; None when none is measured."""
+def _lacking(document: Mapping[str, Any], left: Sequence[Mark]) -> str:
+    """What a search without pairs lacks: the first date without an accepted scene, else Sentinel-1."""
+    for date, (start, end) in windows(document, left).items():
+        if not any(mark.sensor == "S2" and start <= mark.start < end for mark in left):
+            return date
+    return "Sentinel-1"
+
+
+def nearest_refusal(rejections: Sequence[Mapping[str, Any]], words: str = "", lacking: str = "") -> int | None:
+    """Index of the refusal that the words name, else of the one closest to its limit; None when none is measured.
+
+    lacking  t0 or t1: scenes of this date come first; Sentinel-1: passes do
+    """
     named = [i for i, r in enumerate(rejections) if str(r["id"]) in words and str(r["code"]) in words]
     if named:
         return named[0]
@@ -190,8 +202,9 @@ def nearest_refusal(rejections: Sequence[Mapping[str, Any]], words: str = "") ->
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (value, limit))
         if numbers and rejection["code"] in ("R_CLOUD", "R_COVERAGE", "R_NODATA", "R_GAP") and value != 0:
             assert value is not None and limit is not None
-            # a gap is measured to the scenes that were accepted: where a date has none, it tells nothing
-            measured.append((rejection["code"] == "R_GAP", abs(value - limit) / max(abs(limit), 1e-6), index))
+            optical = str(rejection["id"]).startswith("S2")
+            wanted = not optical if lacking == "Sentinel-1" else optical and rejection.get("date") == lacking
+            measured.append((not wanted, abs(value - limit) / max(abs(limit), 1e-6), index))
     return min(measured)[2] if measured else None
 
 
