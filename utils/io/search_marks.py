@@ -63,7 +63,7 @@ def marks(document: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], 
     chosen = _chosen(document, known)
     refused, claimed = [], {name for names in _used(document) for name in names}
     for rejection in rejections:
-        members = _members(rejection, known.values())
+        members = _members(rejection, known)
         claimed |= {product.name for product in members} | {str(rejection["id"])}
         refused.append(_refused(rejection, members))
     left = [
@@ -144,22 +144,24 @@ def _place(name: str, members: Sequence[Product]) -> tuple[str, int, str]:
     return product.mission, product.relative_orbit, product.direction
 
 
-def _members(rejection: Mapping[str, Any], known: Iterable[Product]) -> list[Product]:
+def _members(rejection: Mapping[str, Any], known: Mapping[str, Product]) -> list[Product]:
     """Products behind a refusal: the product itself, all tiles of a scene, all slices of a pass."""
     name = str(rejection["id"])
+    if name in known:
+        return [known[name]]
     if match := _SCENE.fullmatch(name):
         tiles, start = match["tiles"].split("+T"), parse_time(rejection["start"])
         orbit = int(match["orbit"])
         return [
             p
-            for p in known
+            for p in known.values()
             if p.tile in tiles and (p.platform, p.relative_orbit, p.start) == (match["platform"], orbit, start)
         ]
     if match := _PASS.fullmatch(name):
         absolute, short = int(match["absolute"]), match["direction"]
-        return [p for p in known if p.mission == "S1" and (p.platform, p.absolute_orbit) == (match["platform"], absolute)
+        return [p for p in known.values() if p.mission == "S1" and (p.platform, p.absolute_orbit) == (match["platform"], absolute)
                 and p.direction.lower()[:4] == short.replace("?", "")]  # fmt: skip
-    return [p for p in known if p.name == name]
+    return []
 
 
 def _row(sensor: str, orbit: int, direction: str) -> str:

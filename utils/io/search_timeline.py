@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,12 +79,12 @@ def place(marks: Sequence[Mark], shown: Sequence[Panel]) -> tuple[list[Placed], 
     spans: dict[str, tuple[float, float]] = {}
     top = _TOP
     for row in rows:
-        lanes: list[float] = []
+        lanes: list[list[float]] = []
         own = [(i, m, panel_of(m, shown)) for i, m in dated if m.row == row]
         for number, mark, panel in sorted(own, key=lambda t: (t[1].state != "chosen", t[2].x(t[1].start), t[0])):
             x = panel.x(mark.start)
             outside = not panel.holds(mark.start)
-            lane = _lane(placed, lanes, x, top, _LANES_OUTSIDE if outside else _LANES)
+            lane = _lane(lanes, x, _LANES_OUTSIDE if outside else _LANES)
             placed.append(Placed(mark, number, x, top + _LABEL + _LANE * (lane + 0.5), outside))
         bottom = top + _LABEL + _LANE * max(len(lanes), 1) + 5
         spans[row] = (top, bottom)
@@ -91,15 +92,20 @@ def place(marks: Sequence[Mark], shown: Sequence[Panel]) -> tuple[list[Placed], 
     return placed, spans
 
 
-def _lane(placed: Sequence[Placed], lanes: list[float], x: float, top: float, most: int) -> int:
-    """The first lane of this row where no mark is close to x; lanes grows when a new one is opened."""
-    for lane in range(most):
-        y = top + _LABEL + _LANE * (lane + 0.5)
-        if all(abs(p.x - x) >= _CLOSE or abs(p.y - y) > 1 for p in placed):
-            if lane >= len(lanes):
-                lanes.append(y)
-            return lane
-    return most - 1
+def _lane(lanes: list[list[float]], x: float, most: int) -> int:
+    """The first lane of a row where no mark is close to x; the last of `most` when all are taken. Takes the place.
+
+    lanes  sorted places of the marks in each lane
+    """
+    for number in range(most):
+        if number == len(lanes):
+            lanes.append([])
+        own = lanes[number]
+        at = bisect.bisect_left(own, x)
+        if number == most - 1 or all(abs(own[i] - x) >= _CLOSE for i in (at - 1, at) if 0 <= i < len(own)):
+            break
+    bisect.insort(lanes[number], x)
+    return number
 
 
 def svg(marks: Sequence[Mark], windows: Mapping[str, Window], max_gap_days: float,
