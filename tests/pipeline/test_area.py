@@ -151,7 +151,7 @@ def test_without_a_search(scene: Scene, tmp_path: Path) -> None:
     folder = tmp_path / "w" / "search" / "area"
     names = {"area.geojson", "area_utm.geojson", "area.wkt", "grid.json", "tiles.geojson", "area.png", "area.html"}
     assert {p.name for p in folder.iterdir()} == names
-    assert "No pair." in (folder / "area.html").read_text()
+    assert "Area, not searched yet" in (folder / "area.html").read_text()
     image = np.asarray(Image.open(folder / "area.png").convert("RGB")).astype(int)
     assert (np.abs(image - np.asarray((185, 28, 28))).max(axis=2) < 30).sum() > 1000
     assert shapely.from_wkt((folder / "area.wkt").read_text()).hausdorff_distance(area_of(scene)) < 1e-6
