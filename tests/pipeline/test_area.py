@@ -133,10 +133,14 @@ def test_stale_pairs_are_told(scene: Scene) -> None:
     assert "is not of this configuration" in (scene.work / "search" / "area" / "area.html").read_text()
 
 
-def test_rank_and_thumbnails(scene: Scene) -> None:
+def test_rank_and_thumbnails(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = scene.work.parent / "wide.yaml"
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody is logged in
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     assert "no pair of rank 2; there are 1" in scene.run("area", "--rank", 2, conf=wide, code=2).stderr
-    refused = scene.run("area", "--thumbnails", conf=wide, code=76)
+    project = scene.work.parent / "project.yaml"
+    project.write_text(wide.read_text().replace("max_cloud_aoi", "gee_project: none, max_cloud_aoi"))
+    refused = scene.run("area", "--thumbnails", conf=project, code=76)
     assert "Earth Engine" in refused.stderr and "earthengine authenticate" in refused.stderr
 
 
