@@ -50,6 +50,7 @@ OPTIONS = (
     click.option("--rank-by", type=click.Choice(["gap", "cloud"]), help="First ranking term."),
     click.option("--offline", is_flag=True, help="Refuse any network access."),
     click.option("--explain", is_flag=True, help="Print one line for every refused candidate."),
+    click.option("--map", "as_map", is_flag=True, help="Print the path of search/search.html, the page to look at."),
     click.option("--json", "as_json", is_flag=True, help="Print pairs.json itself."),
 )
 _KEYS = ("provider", "download_from", "max_gap_days", "max_cloud_aoi", "max_cloud_tile", "coverage", "orbit", "s2_level",
