@@ -22,6 +22,7 @@ from utils.science.gee_records import Found
 from utils.science.product import Product
 from utils.workflow.errors import ConfigError, CredentialError, Error, InputError, NetworkError
 
+DEADLINE_S = 360.0  # the service itself gives up after 5 minutes; without one a dead connection waits for ever
 _GOOGLE = "https://earthengine.googleapis.com"
 _LOGIN = "Run once: earthengine authenticate (in .venv/bin), then the same command again."
 _PROJECT = "Set search.gee_project to a Google Cloud project that is registered for Earth Engine."
@@ -44,6 +45,7 @@ def start(project: str | None, url: str | None = None, credentials: Any = None) 
         anonymous: Any = auth.AnonymousCredentials
         stored = "persistent" if host.endswith(".googleapis.com") else anonymous()
         ee.Initialize(credentials or stored, url=url, project=project)
+        ee.data.setDeadline(DEADLINE_S * 1000)
 
 
 @contextmanager
