@@ -89,6 +89,19 @@ def test_cloud_goes_with_the_product() -> None:
     assert item.cloud == CloudStats(100.0, 0.0, 0.0)
 
 
+def test_a_mix_of_methods_is_told() -> None:
+    def made(method: str) -> records.Found:
+        return records.Found(records.s2_product(S2), INDEX, CloudStats(1.0, 0.0, 1.0) if method else None, method)
+
+    def warned(*methods: str) -> list[bool]:
+        return [bool(i.product.warnings) for i in records.with_warnings([made(m) for m in methods])]
+
+    assert warned("s2cloudless", "s2cloudless") == [False, False]
+    assert warned("s2cloudless", "cloud_score_plus", "") == [True, False, True]
+    assert warned("", "") == [True, True] and warned("scl") == [False]
+    assert not records.with_warnings([records.Found(records.s1_product(S1), "i")])[0].product.warnings
+
+
 def test_the_window_holds_by_the_name_and_unknown_names_are_told() -> None:
     after = S2 | {"PRODUCT_ID": "S2B_MSIL2A_20200201T000239_N0500_R030_T55HGA_20230301T010203"}
     old = S2 | {"PRODUCT_ID": "S2A_OPER_PRD_MSIL1C_X", "index": "old"}
