@@ -129,25 +129,17 @@ def _local(ctx: Context, area: BaseGeometry, grid: Grid) -> Answer:
 
 def _gee(ctx: Context, settings: Settings, area: BaseGeometry) -> Answer:
     """Earth Engine: names and cloud over the area; the bytes come from search.download_from."""
-    from importlib import import_module
-
+    from utils.io import gee
     from utils.workflow.errors import NetworkError
 
     conf = ctx.conf.search
     if ctx.extra["offline"]:
         raise NetworkError("Earth Engine: not asked, --offline is set.", "Leave --offline out, or use provider local.")
-    gee: Any = import_module("utils.io.gee")
     gee.start(conf.gee_project, conf.endpoints.gee)
-    asked = [gee.search_scenes(query, conf.cloud_method) for query in queries(settings, area, ctx.conf)]
-    of_name = {product.name: scenes for scenes in asked for product in scenes.products}
-    products = {product.name: product for scenes in asked for product in scenes.products}
-    for index in (index for scenes in asked for index in scenes.unnamed):
+    scenes = gee.search_scenes(list(queries(settings, area, ctx.conf)), conf.cloud_method)
+    for index in scenes.unnamed:
         ctx.warn(f"{index}: Earth Engine tells no product name, left out")
-    return Answer(
-        tuple(products.values()),
-        lambda members: of_name[members[0].name].cloud(members),
-        lambda members: str(of_name[members[0].name].method(members)),
-    )
+    return Answer(scenes.products, scenes.cloud, scenes.method)
 
 
 def _online(ctx: Context, provider: ModuleType, address: str, settings: Settings, area: BaseGeometry) -> Answer:

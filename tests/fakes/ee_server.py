@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ def _client_file(name: str) -> dict[str, Any]:
 class Server:
     """answer: expression -> result; expressions: what was asked, in order; tokens: Authorization headers that came.
 
-    faults  (path ending, status, message) to answer with first, in order; status 0 closes the connection
+    faults  (path ending, status, message) to answer with first, in order; status 0 closes the connection, -1 says
+            nothing for two seconds
     """
 
     answer: Answer
@@ -90,6 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault[0] == 0:
             self.close_connection = True
             self.connection.close()
+        elif fault[0] == -1:
+            time.sleep(2)
+            self.close_connection = True
         else:
             self._send(fault[0], {"error": {"code": fault[0], "message": fault[1], "status": "FAULT"}})
         return True

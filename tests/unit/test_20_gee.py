@@ -89,6 +89,19 @@ def test_cloud_goes_with_the_product() -> None:
     assert item.cloud == CloudStats(100.0, 0.0, 0.0)
 
 
+def test_a_mix_of_methods_is_told() -> None:
+    def made(method: str) -> records.Found:
+        return records.Found(records.s2_product(S2), INDEX, CloudStats(1.0, 0.0, 1.0) if method else None, method)
+
+    def warned(*methods: str) -> list[bool]:
+        return [bool(i.product.warnings) for i in records.with_warnings([made(m) for m in methods])]
+
+    assert warned("s2cloudless", "s2cloudless") == [False, False]
+    assert warned("s2cloudless", "cloud_score_plus", "") == [True, False, True]
+    assert warned("", "") == [True, True] and warned("scl") == [False]
+    assert not records.with_warnings([records.Found(records.s1_product(S1), "i")])[0].product.warnings
+
+
 def test_the_window_holds_by_the_name_and_unknown_names_are_told() -> None:
     after = S2 | {"PRODUCT_ID": "S2B_MSIL2A_20200201T000239_N0500_R030_T55HGA_20230301T010203"}
     old = S2 | {"PRODUCT_ID": "S2A_OPER_PRD_MSIL1C_X", "index": "old"}
@@ -216,7 +229,7 @@ def test_a_stored_login_goes_to_google_only(monkeypatch: pytest.MonkeyPatch) -> 
     with ee_server.serving(lambda expression: 7) as server:
         gee.start("p", server.url)
         assert gee.ask(lambda ee: ee.Number(3).add(4)) == 7
-        assert server.tokens == [""] * 4
+        assert set(server.tokens) == {""} and "value:compute" in server.requests[-1]
         gee.start("p", server.url, ee_server.fake_credentials())
         assert server.tokens[-1] == "Bearer fake-0"
 
@@ -259,6 +272,19 @@ def test_the_client_retries_by_itself(status: int, times: int) -> None:
         assert gee.ask(lambda ee: ee.Number(3).add(4)) == 7
         print(f"HTTP {status} {times} times, then the answer: {time.monotonic() - begin:.1f} s")
         assert len(server.requests) - before == times + 1
+
+
+def test_a_dead_connection_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gee, "DEADLINE_S", 0.5)
+    with ee_server.serving(lambda expression: 7) as server:
+        gee.start("p", server.url)
+        server.faults = [("value:compute", -1, "")]
+        begin = time.monotonic()
+        assert gee.ask(lambda ee: ee.Number(3).add(4)) == 7  # the client tries again after the deadline
+        assert (
+            0.5 < time.monotonic() - begin < 4
+            and server.requests[-2:] == ["POST /v1alpha/projects/p/value:compute"] * 2
+        )
 
 
 def test_what_the_client_gives_up_on_is_a_network_error() -> None:

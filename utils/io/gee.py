@@ -22,6 +22,7 @@ from utils.science.gee_records import Found
 from utils.science.product import Product
 from utils.workflow.errors import ConfigError, CredentialError, Error, InputError, NetworkError
 
+DEADLINE_S = 360.0  # the service itself gives up after 5 minutes; without one a dead connection waits for ever
 _GOOGLE = "https://earthengine.googleapis.com"
 _LOGIN = "Run once: earthengine authenticate (in .venv/bin), then the same command again."
 _PROJECT = "Set search.gee_project to a Google Cloud project that is registered for Earth Engine."
@@ -44,6 +45,7 @@ def start(project: str | None, url: str | None = None, credentials: Any = None) 
         anonymous: Any = auth.AnonymousCredentials
         stored = "persistent" if host.endswith(".googleapis.com") else anonymous()
         ee.Initialize(credentials or stored, url=url, project=project)
+        ee.data.setDeadline(DEADLINE_S * 1000)
 
 
 @contextmanager
@@ -109,21 +111,26 @@ def _month(query: Query, window: tuple[dt.datetime, dt.datetime], method: str) -
 
 
 class Scenes:
-    """Answer of a search: found (in order of month and name), unnamed indices, and cloud of scenes.
+    """Answer of a search: found (in order of query, month and name), unnamed indices, and cloud of scenes.
 
     `cloud` asks the server only for scenes of more than one tile: one request per month, for all of them.
     """
 
-    def __init__(self, query: Query, method: str = "auto") -> None:
-        self.query = query
-        self.found: list[Found] = []
+    def __init__(self, queries: Sequence[Query], method: str = "auto") -> None:
+        self._optical = next((query for query in queries if query.mission == "S2"), queries[0])
+        items: list[Found] = []
         self.unnamed: list[str] = []
-        for window in gee_records.months(query.start, query.end):
-            found, unnamed = _month(query, window, method)
-            self.found += found
-            self.unnamed += unnamed
-        self._by_name = {item.product.name: item for item in self.found}
+        for query in queries:
+            for window in gee_records.months(query.start, query.end):
+                found, unnamed = _month(query, window, method)
+                items += found
+                self.unnamed += unnamed
+        self._by_name = {item.product.name: item for item in gee_records.with_warnings(items)}
         self._measured: dict[tuple[str, ...], CloudStats | None] = {}
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        return tuple(self._by_name.values())
 
     @property
     def products(self) -> tuple[Product, ...]:
@@ -153,7 +160,7 @@ class Scenes:
         wanted = tuple(sorted(item.product.name for item in items))
         if wanted not in names:  # a datatake with two datastrips of one tile, of which one was chosen
             scenes, names = [*scenes, tuple(items)], [*names, wanted]
-        for row in _rows(partial(gee_graph.scenes_request, query=self.query, scenes=scenes)):
+        for row in _rows(partial(gee_graph.scenes_request, query=self._optical, scenes=scenes)):
             self._measured[names[int(row["scene"])]] = gee_records.statistics(row)
 
 
@@ -174,15 +181,15 @@ def yearly_range(geometry: Mapping[str, Any], year: int, bands: Sequence[str], i
     ]
 
 
-def search_scenes(query: Query, method: str = "auto") -> Scenes:
-    """Products of the query with cloud statistics over its area; `start` must have been called.
+def search_scenes(queries: Sequence[Query], method: str = "auto") -> Scenes:
+    """Products of all queries (S1 and S2, one area) with cloud statistics over it; `start` must have been called.
 
     method  auto, cloud_score_plus, s2cloudless, sen2cloudfree or scl
     raises  NetworkError, CredentialError, ConfigError, InputError
     """
-    return Scenes(query, method)
+    return Scenes(queries, method)
 
 
 def search(query: Query, method: str = "auto") -> Iterator[Product]:
     """The products alone, as the other providers give them."""
-    yield from search_scenes(query, method).products
+    yield from search_scenes([query], method).products

@@ -129,17 +129,24 @@ def found(rows: Iterable[Mapping[str, Any]], query: Query, methods: Mapping[str,
             continue
         cloud = statistics(row)
         method = methods[index] if cloud else ""
-        kept.append(Found(_told(product, method, tuple(methods.values())), index, cloud, method))
+        kept.append(Found(product, index, cloud, method))
     return sorted(kept, key=lambda item: item.product.name), unnamed
 
 
-def _told(product: Product, method: str, all_methods: Sequence[str]) -> Product:
-    """The product with a warning when its cloud was measured in another way than the first, or not at all."""
-    best = min(all_methods, key=lambda name: METHODS.index(name) if name in METHODS else 0)
-    if method == best:
-        return product
-    text = f"W_METHOD: {product.name}: cloud by {method or 'no method'}, others by {best}"
-    return replace(product, warnings=(*product.warnings, text))
+def with_warnings(items: Sequence[Found]) -> list[Found]:
+    """Sentinel-2 products measured in another way than the best that was used, or not at all, get a warning (W_METHOD).
+
+    Given all products of a search, so that a pair of two methods holds at least one product that says so.
+    """
+    used = {item.method for item in items if item.method}
+    best = next((name for name in METHODS if name in used), "")
+    out = []
+    for item in items:
+        if item.product.mission == "S2" and item.method != (best or item.method or "a method"):
+            text = f"W_METHOD: {item.product.name}: cloud by {item.method or 'no method'}, the best here is {best or 'none'}"
+            item = replace(item, product=replace(item.product, warnings=(*item.product.warnings, text)))
+        out.append(item)
+    return out
 
 
 def scenes_of(items: Iterable[Found], tiles: frozenset[str]) -> list[tuple[Found, ...]]:
