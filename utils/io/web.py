@@ -61,6 +61,15 @@ class Web:
         """The answer as text; raises as `json`."""
         return self._ask(method, url, params, None).text
 
+    def head(self, url: str) -> int | None:
+        """Size of a file in bytes, 0 when the server does not say it, None when it is not there; raises as `json`."""
+        try:
+            answer = self._ask("HEAD", url, None, None)
+        except NotThereError:
+            return None
+        text = answer.headers.get("Content-Length", "")
+        return int(text) if text.isdigit() else 0
+
     def _ask(self, method: str, url: str, params: Mapping[str, Any] | None, body: Any) -> requests.Response:
         host = urlsplit(url).hostname or ""
         if self.offline:
