@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,7 +246,8 @@ def mosaic(tiles: Sequence[Path], target: Path) -> Received:
     lons = [lon for _, lon in corners.values()]
     crosses = max(lons) - min(lons) > 180
     places = {path: (lat, lon + 360 * (crosses and lon < 0)) for path, (lat, lon) in corners.items()}
-    memory = f"/vsimem/s2cr-{sha256_text(str(target))}/"
+    memory = f"/vsimem/s2cr-{secrets.token_hex(6)}/"
+    gdal.Mkdir(memory, 0o700)
     try:
         bands = _bands(places, memory)
         with temporary_path(target) as temporary:
@@ -256,11 +258,6 @@ def mosaic(tiles: Sequence[Path], target: Path) -> Received:
     finally:
         gdal.RmdirRecursive(memory)
     return received(target, ("grid",))
-
-
-def sha256_text(text: str) -> str:
-    """Twelve hexadecimal digits that tell names apart."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _bands(places: Mapping[Path, tuple[int, int]], memory: str) -> dict[int, gdal.Dataset]:
@@ -292,9 +289,7 @@ def _write_mosaic(bands: Mapping[int, gdal.Dataset], places: Mapping[Path, tuple
     dataset.SetGeoTransform((west, 1.0 / finest, 0.0, north, 0.0, -1.0 / ROWS))
     dataset.SetSpatialRef(_degrees())
     dataset.SetMetadata({"VERTICAL": VERTICAL, "UNITS": "m", "TILES": ",".join(sorted(path.stem for path in places))})
-    band = dataset.GetRasterBand(1)
-    band.SetNoDataValue(math.nan)
-    band.Fill(math.nan)
+    dataset.GetRasterBand(1).SetNoDataValue(math.nan)
     reference = _degrees().ExportToWkt()
     for cols, source in bands.items():
         # without SRS the warp is plain arithmetic on degrees: nothing is wrapped at 180

@@ -7,7 +7,7 @@ the bucket, which needs no login; what it lacks the catalogue's download service
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ class OrbitFile:
 
     created      compact text, compared as text;  start, stop: validity, UTC
     remote_id    id at the catalogue, empty when the bucket listing named the file
-    size         bytes, None = unknown;  md5, blake3 empty = not published
+    size         bytes, None = unknown;  md5, blake3 empty = not published;  path: in a folder of orbit files
     """
 
     name: str
@@ -50,6 +50,7 @@ class OrbitFile:
     size: int | None = None
     md5: str = ""
     blake3: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,18 +156,15 @@ def list_bucket(platform: str, kind: Kind, web: Web, bucket_url: str) -> Iterato
     raise InputError("the listing of the orbit bucket does not end.", "Try again later.")
 
 
-class _Search:
-    """One search for several passes: a catalogue that failed once is not asked again, a listing is read once."""
+class _Services:
+    """Catalogue and bucket for several passes: a catalogue that failed is not asked again, a listing is read once."""
 
     def __init__(self, web: Web, catalogue_url: str, bucket_url: str) -> None:
         self.web, self.catalogue_url, self.bucket_url = web, catalogue_url, bucket_url
         self._catalogue_works = True
         self._listed: dict[tuple[str, Kind], list[OrbitFile]] = {}
 
-    def best(self, one: _Pass, kind: Kind) -> OrbitFile | None:
-        return newest(self._offers(one, kind), one.platform, kind, one.start, one.stop)
-
-    def _offers(self, one: _Pass, kind: Kind) -> list[OrbitFile]:
+    def offers(self, one: _Pass, kind: Kind) -> list[OrbitFile]:
         if self._catalogue_works:
             try:
                 return list(search_catalogue(one.platform, kind, one.start, one.stop, self.web, self.catalogue_url))
@@ -198,11 +196,28 @@ def search(
     download_url  of the catalogue's own files, for what the bucket lacks
     raises        NetworkError and others when neither catalogue nor bucket answers
     """
-    asked = _Search(web, catalogue_url, bucket_url)
+    services = _Services(web, catalogue_url, bucket_url)
+    return _found(products, services.offers, bucket_url, download_url)
+
+
+def search_folder(products: Sequence[Product], folder: Path) -> Found:
+    """As `search`, among the orbit files of a folder and those below it; the addresses are paths."""
+    paths = sorted(folder.rglob("*.EOF"))
+    known = (parse_orbit_name(path.name, path=str(path), size=path.stat().st_size) for path in paths)
+    files = [file for file in known if file]
+    return _found(products, lambda one, kind: files, "", "")
+
+
+def _found(
+    products: Sequence[Product], offers: Callable[[_Pass, Kind], list[OrbitFile]], bucket_url: str, download_url: str
+) -> Found:
+    def best(one: _Pass, kind: Kind) -> OrbitFile | None:
+        return newest(offers(one, kind), one.platform, kind, one.start, one.stop)
+
     chosen: dict[str, tuple[OrbitFile, list[_Pass]]] = {}
     missing = []
     for one in _passes(products):
-        file = asked.best(one, "POEORB") or asked.best(one, "RESORB")
+        file = best(one, "POEORB") or best(one, "RESORB")
         if file is None:
             missing.append(str(one))
         else:
@@ -247,7 +262,7 @@ def _request(file: OrbitFile, passes: Sequence[_Pass], bucket_url: str, download
     if file.remote_id:
         # never at the catalogue's host: it redirects to another one, and HTTP clients drop the token on the way
         facts["fallback"] = f"{download_url.rstrip('/')}/Products({file.remote_id})/$value"
-    url = f"{bucket_url.rstrip('/')}/AUX_{file.kind}/{file.name}"
+    url = file.path or f"{bucket_url.rstrip('/')}/AUX_{file.kind}/{file.name}"
     return Request(file.name, url, "xml", size=file.size, md5=file.md5, blake3=file.blake3, facts=facts)
 
 
