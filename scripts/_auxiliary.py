@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -22,8 +21,9 @@ from utils.workflow.lock import Lock
 from utils.workflow.schema import Conf
 
 if TYPE_CHECKING:
+    from utils.io.local_copy import Received
     from utils.io.staged import Fetch
-    from utils.io.transfer import Received
+    from utils.io.web import Web
     from utils.science.catalogue import Request
     from utils.science.product import Product
 
@@ -72,21 +72,21 @@ class Job:
 
     def records(self, mission: str) -> dict[str, dict[str, Any]]:
         """Records of the download lock of one mission whose files are there with their size."""
-        from utils.io import download_lock, transfer
+        from utils.io import download_lock, local_copy
 
         raw = self.layout.raw
         found = download_lock.read_lock(raw).items()
-        return {n: r for n, r in found if r.get("mission") == mission and transfer.intact(raw / r["file"], r)}
+        return {n: r for n, r in found if r.get("mission") == mission and local_copy.intact(raw / r["file"], r)}
 
     def fetch(
         self, requests: Sequence[Request], folder: str, bring: Callable[[Request, Path], Received]
     ) -> list[tuple[str, Error]]:
         """Bring the files into raw/<folder>, the lock rewritten after each; returns those that failed, with why."""
-        from utils.io import download_lock, staged, transfer
+        from utils.io import download_lock, local_copy, staged
 
         raw, failed = self.layout.raw, []
         sizes = [request.size or _UNKNOWN_SIZE for request in requests]
-        transfer.need_space(raw, sizes, self.conf.download.reserve_gib)
+        local_copy.need_space(raw, sizes, self.conf.download.reserve_gib)
         for request in requests:
             self.warn(request)
             file = f"{folder}/{request.name}"
@@ -98,7 +98,6 @@ class Job:
                 self.log.error("%s: %s", request.name, error)
                 failed.append((request.name, error))
                 continue
-            record["host"] = urlsplit(request.url).hostname or ""
             download_lock.merge_lock(raw, {request.name.rpartition(".")[0]: record})
             self.log.info("%8.1f MiB  %s", record["size"] / 2**20, file)
         return failed
@@ -140,11 +139,18 @@ def radar_products(one: Job) -> list[Product]:
     return [Product.from_json(pairs["products"][name]) for name in dict.fromkeys(names)]
 
 
-def transfer_fetch() -> Fetch:
-    """The project's own transfer."""
-    from utils.io import transfer
+def over_http(one: Job, web: Web) -> Fetch:
+    """The project's transfer, with the Copernicus login where a request asks for it; read when first needed."""
+    from utils.io import auth, transfer
+    from utils.io.web import host_of
 
-    fetch: Fetch = transfer.fetch  # type: ignore[attr-defined]
+    ends = one.conf.search.endpoints
+    hosts = {*auth.CDSE_HOSTS, host_of(ends.cdse_download)}
+    login = auth.Cdse(web, ends.cdse_identity, hosts)
+
+    def fetch(request: Request, target: Path) -> Received:
+        return transfer.fetch(request, target, web=web, auth=login if request.auth == "cdse" else None)
+
     return fetch
 
 

@@ -34,7 +34,8 @@ class Wanted:
 
 @stage("download", options=_OPTIONS, always=lambda extra: bool(extra["verify_only"]))
 def run(ctx: Context) -> Report:
-    from utils.io import download_lock, transfer
+    from utils.io import download_lock
+    from utils.io import local_copy as transfer
 
     wanted = _wanted(ctx)
     if ctx.extra["verify_only"]:
@@ -87,7 +88,7 @@ def _wanted(ctx: Context) -> dict[str, Wanted]:
 
 
 def _fetch(ctx: Context, item: Any, wanted: Wanted) -> None:
-    from utils.io import transfer
+    from utils.io import local_copy as transfer
     from utils.io.safe import MANIFEST
     from utils.workflow.errors import InputError
 
@@ -104,7 +105,8 @@ def _fetch(ctx: Context, item: Any, wanted: Wanted) -> None:
 
 def _verify(ctx: Context) -> Report:
     """Hash all files of the lock again; writes nothing."""
-    from utils.io import download_lock, transfer
+    from utils.io import download_lock
+    from utils.io import local_copy as transfer
     from utils.workflow.errors import VerificationError
 
     raw = ctx.layout.raw

@@ -30,16 +30,16 @@ def run(conf: Path, dry_run: bool, verbose: int, quiet: bool) -> None:
     from utils.io.web import Web
 
     with _auxiliary.job("fetch_dem", conf, dry_run, verbose, quiet) as job:
-        area, ends = job.pairs()["aoi"]["geometry"], job.conf.search.endpoints
+        web, area, ends = Web(), job.pairs()["aoi"]["geometry"], job.conf.search.endpoints
         names = dem_tiles.tile_names(area)
         there = job.records(download_lock.DEM_TILE)
-        new = dem_tiles.wanted(area, Web(), dem_30_url=ends.dem_30, dem_90_url=ends.dem_90, have=there)
+        new = dem_tiles.wanted(area, web, dem_30_url=ends.dem_30, dem_90_url=ends.dem_90, have=there)
         if job.conf.preprocess.dem.path is not None:
             job.log.warning("preprocess.dem.path is set: preprocess_s1 will use that file, not these tiles")
         if dry_run:
             job.say(new)
             return
-        fetch = _auxiliary.transfer_fetch()
+        fetch = _auxiliary.over_http(job, web)
         failed = job.fetch(new, "dem", lambda request, target: dem_tiles.bring(request, target, fetch))
         job.log.info("fetch_dem: %d fetched, %d failed, %d of %d tiles were there", len(new) - len(failed), len(failed),
                      len(names) - len(new), len(names))  # fmt: skip

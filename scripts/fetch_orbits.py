@@ -22,6 +22,7 @@ from scripts import _auxiliary
 
 if TYPE_CHECKING:
     from utils.io.orbits import Found
+    from utils.io.web import Web
     from utils.science.catalogue import Request
     from utils.science.product import Product
 
@@ -34,14 +35,15 @@ _TEXT, _, _EXAMPLE = (__doc__ or "").partition("\n\nExample")
               help="Take the orbit files from this folder; no request is made.")  # fmt: skip
 @_auxiliary.options
 def run(conf: Path, folder: Path | None, dry_run: bool, verbose: int, quiet: bool) -> None:
-    from utils.io import download_lock, orbits, transfer
+    from utils.io import download_lock, local_copy, orbits
+    from utils.io.web import Web
 
     with _auxiliary.job("fetch_orbits", conf, dry_run, verbose, quiet) as job:
-        products = _auxiliary.radar_products(job)
+        web, products = Web(), _auxiliary.radar_products(job)
         there = job.records(download_lock.ORBIT)
         precise = {name for record in there.values() if record["orbit"] == "POEORB" for name in record["products"]}
         waiting = [product for product in products if product.name not in precise]
-        found = _search(job, waiting, folder) if waiting else orbits.Found((), ())
+        found = _search(job, waiting, folder, web) if waiting else orbits.Found((), ())
         requests = [_with_products(request, there) for request in found.requests]
         new = [request for request in requests if _key(request) not in there]
         if dry_run:
@@ -52,7 +54,7 @@ def run(conf: Path, folder: Path | None, dry_run: bool, verbose: int, quiet: boo
                 record = {**there[_key(request)], "products": request.facts["products"]}
                 download_lock.merge_lock(job.layout.raw, {_key(request): record})
                 job.warn(request)
-        fetch = (lambda r, path: transfer.fetch_file(Path(r.url), path)) if folder else _auxiliary.transfer_fetch()
+        fetch = (lambda r, path: local_copy.fetch_file(Path(r.url), path)) if folder else _auxiliary.over_http(job, web)
         failed = job.fetch(new, "orbits", lambda request, target: orbits.bring(request, target, fetch))
         fetched = len(new) - len(failed)
         failed += [(one, orbits.missing_error([one])) for one in found.missing]
@@ -62,14 +64,13 @@ def run(conf: Path, folder: Path | None, dry_run: bool, verbose: int, quiet: boo
         click.echo(job.layout.raw / download_lock.NAME)
 
 
-def _search(job: _auxiliary.Job, products: "list[Product]", folder: Path | None) -> "Found":
+def _search(job: _auxiliary.Job, products: "list[Product]", folder: Path | None, web: "Web") -> "Found":
     from utils.io import orbits
-    from utils.io.web import Web
 
     if folder is not None:
         return orbits.search_folder(products, folder)
     ends = job.conf.search.endpoints
-    return orbits.search(products, Web(), catalogue_url=ends.cdse_catalogue, bucket_url=ends.orbits,
+    return orbits.search(products, web, catalogue_url=ends.cdse_catalogue, bucket_url=ends.orbits,
                          download_url=ends.cdse_download)  # fmt: skip
 
 

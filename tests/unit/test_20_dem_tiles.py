@@ -17,11 +17,12 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from tests.fakes.buckets import Buckets, plane_m, serving, tile_body
-from tests.fakes.downloader import fetch
-from utils.io import dem_tiles
+from utils.io import dem_tiles, transfer
 from utils.io.dem import read_heights
 from utils.io.dem_tiles import check_tile, columns, mosaic, tile_grid, tile_name, tile_names, wanted, write_ocean_tile
+from utils.io.local_copy import Received
 from utils.io.web import Web
+from utils.science.catalogue import Request
 from utils.science.geodesy import utm_to_geodetic
 from utils.science.grid import Grid
 from utils.workflow.errors import ConfigError, InputError, NetworkError, VerificationError
@@ -59,6 +60,10 @@ def urls(buckets: Buckets) -> dict[str, str]:
 
 def web() -> Web:
     return Web(tries=2, sleep=lambda _: None)
+
+
+def fetch(request: Request, target: Path) -> Received:
+    return transfer.fetch(request, target, web=web())
 
 
 def hold(buckets: Buckets, *corners: tuple[int, int]) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.buckets import Buckets, orbit_body, remote_id, serving
-from tests.fakes.downloader import fetch
-from utils.io import orbits
+from utils.io import orbits, transfer
+from utils.io.local_copy import Received
 from utils.io.orbits import check_orbit_file, newest, odata_filter, parse_orbit_name
 from utils.io.staged import lock_record
 from utils.io.web import Web
+from utils.science.catalogue import Request
 from utils.science.product import Product, parse_name
 from utils.workflow.errors import CredentialError, InputError, NetworkError, PartialError, VerificationError
 
@@ -55,6 +56,10 @@ def products(*names: str) -> list[Product]:
 
 def web() -> Web:
     return Web(tries=2, sleep=lambda _: None)
+
+
+def fetch(request: Request, target: Path) -> Received:
+    return transfer.fetch(request, target, web=web())
 
 
 def urls(buckets: Buckets) -> dict[str, str]:
@@ -191,7 +196,7 @@ def test_bring_takes_the_bucket_then_the_catalogue(server: Buckets, tmp_path: Pa
     target = tmp_path / "orbits" / NEW
     received = orbits.bring(request, target, fetch)
     assert target.read_bytes() == server.orbits[NEW] and target.stat().st_mode & 0o777 == 0o444
-    assert received.verified == ("size", "md5", "xml", "validity")
+    assert received.verified == ("size", "md5", "xml", "sha256", "validity")
     assert server.asked("/bytes") == []
     record = lock_record(request, received, f"orbits/{NEW}")
     assert record["mission"] == "ORBIT" and record["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
@@ -214,7 +219,7 @@ def test_bring_says_both_reasons(server: Buckets, tmp_path: Path) -> None:
             raise CredentialError("no login for cdse.", "Put it into ~/.netrc.")
         return fetch(one, path)  # type: ignore[arg-type]
 
-    with pytest.raises(InputError, match=r"HTTP 404\. Second source: no login for cdse\.") as caught:
+    with pytest.raises(InputError, match=r"HTTP 404\)\. Second source: no login for cdse\.") as caught:
         orbits.bring(request, tmp_path / NEW, no_login)  # type: ignore[arg-type]
     assert caught.value.remedy == "Put it into ~/.netrc." and not (tmp_path / NEW).exists()
 

@@ -21,8 +21,8 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import transform
 
 from utils.io.footprint import to_utm
+from utils.io.local_copy import Received
 from utils.io.staged import Fetch, fetch_checked
-from utils.io.transfer import Received
 from utils.io.web import Web
 from utils.science.catalogue import Request
 from utils.workflow.errors import InputError

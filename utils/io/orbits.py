@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
+from utils.io.local_copy import Received
 from utils.io.orbit_file import ORBIT_NAME
 from utils.io.safe import parse_xml
 from utils.io.staged import Fetch, fetch_checked
-from utils.io.transfer import Received
 from utils.io.web import Web
 from utils.science.catalogue import Request
 from utils.science.product import Product, parse_time

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from utils.io.transfer import Received
+from utils.io.local_copy import Received
 from utils.science.catalogue import Request
 from utils.workflow.errors import InputError, VerificationError
 from utils.workflow.files import fsync_folder
@@ -49,6 +50,8 @@ def publish(staged: Path, target: Path) -> None:
     staged.chmod(_READ_ONLY)
     os.replace(staged, target)  # noqa: PTH105 - os.replace is the documented atomic call
     fsync_folder(target.parent)
+    with suppress(OSError):  # other files may be on their way
+        staged.parent.rmdir()
 
 
 def lock_record(request: Request, received: Received, file: str) -> dict[str, Any]:
