@@ -16,6 +16,7 @@ from scripts._options import CONF
 from scripts._stage import guarded
 from utils.workflow import config
 from utils.workflow.errors import DiskError, Error, InputError, Interrupted, PartialError
+from utils.workflow.files import remove_leftovers
 from utils.workflow.layout import Layout
 from utils.workflow.lock import Lock
 from utils.workflow.schema import Conf
@@ -126,6 +127,7 @@ def job(name: str, conf: Path, dry_run: bool, verbose: int, quiet: bool) -> Iter
             return
         one.pairs()  # before anything is created
         with Lock(one.layout.locks / "download.lock"):
+            remove_leftovers(one.layout.raw)
             yield one
 
 

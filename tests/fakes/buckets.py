@@ -81,6 +81,7 @@ class Buckets:
     unlisted   file names that the bucket lacks;  page: keys a listing page, products a catalogue page
     failing    path prefix -> HTTP status;  chunk_s: seconds between pieces of 64 KiB
     dem_30     tile name -> body;  dem_90: tile names that exist
+    token      what the catalogue's download service asks for; empty = nothing
     """
 
     orbits: dict[str, bytes] = field(default_factory=dict)
@@ -93,6 +94,7 @@ class Buckets:
     dem_30: dict[str, Callable[[], bytes]] = field(default_factory=dict)
     dem_90: set[str] = field(default_factory=set)
     log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    token: str = ""
     base: str = ""
 
     def asked(self, prefix: str, method: str = "") -> list[tuple[str, dict[str, str]]]:
@@ -108,7 +110,7 @@ class Buckets:
             "dem_30": "glo30",
             "dem_90": "glo90",
         }
-        return {key: f"{self.base}/{folder}" for key, folder in names.items()}
+        return {"cdse_identity": f"{self.base}/token"} | {key: f"{self.base}/{folder}" for key, folder in names.items()}
 
     def listed(self) -> list[str]:
         return list(self.orbits) if self.catalogue is None else self.catalogue
@@ -202,22 +204,34 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._serve()
 
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.buckets.log.append(("POST", self.path, {"grant_type": form["grant_type"][0]}))
+        body = json.dumps({"access_token": self.buckets.token, "expires_in": 600}).encode()
+        self._write_head(200, "application/json", {"Content-Length": str(len(body))})
+        self._write(body)
+
+    def _write_head(self, status: int, kind: str, more: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
     def _serve(self) -> None:
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), {k: v[0] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
         self.buckets.log.append((self.command, path, query))
         status, kind, body = self.buckets.answer(path, query)
+        if path.startswith("/bytes") and self.buckets.token not in self.headers.get("Authorization", ""):
+            status, body = 401, b""
         etag, total = f'"{hashlib.md5(body).hexdigest()}"', len(body)
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if status == 200 and asked and self.headers.get("If-Range", etag) == etag and int(asked[1]) < total:
             status, body = 206, body[int(asked[1]) :]
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", etag)
+        more = {"Content-Length": str(len(body)), "ETag": etag}
         if status == 206:
-            self.send_header("Content-Range", f"bytes {total - len(body)}-{total - 1}/{total}")
-        self.end_headers()
+            more["Content-Range"] = f"bytes {total - len(body)}-{total - 1}/{total}"
+        self._write_head(status, kind, more)
         if self.command == "GET":
             self._write(body)
 

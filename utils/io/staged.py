@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.io.local_copy import Received
+from utils.io.web import host_of
 from utils.science.catalogue import Request
 from utils.workflow.errors import InputError, VerificationError
 from utils.workflow.files import fsync_folder
@@ -61,4 +62,5 @@ def lock_record(request: Request, received: Received, file: str) -> dict[str, An
     file           relative to raw/
     """
     kept: Mapping[str, Any] = {name: value for name, value in request.facts.items() if name != "fallback"}
-    return {**received.record(), **kept, "file": file}
+    host = {"host": host_of(request.url)} if request.url.startswith("http") else {}
+    return {**host, **received.record(), **kept, "file": file}
