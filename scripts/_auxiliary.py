@@ -15,7 +15,7 @@ import click
 from scripts._options import CONF
 from scripts._stage import guarded
 from utils.workflow import config
-from utils.workflow.errors import DiskError, Error, InputError, Interrupted, PartialError
+from utils.workflow.errors import ConfigError, DiskError, Error, InputError, Interrupted, PartialError
 from utils.workflow.files import remove_leftovers
 from utils.workflow.layout import Layout
 from utils.workflow.lock import Lock
@@ -53,6 +53,10 @@ class Job:
     log: logging.Logger
     dry_run: bool
 
+    @property
+    def remedy(self) -> str:
+        return f"Run: make find_images CONF={self.conf_path}"
+
     def pairs(self) -> dict[str, Any]:
         """search/pairs.json.
 
@@ -60,7 +64,7 @@ class Job:
         """
         from utils.science.pair_document import SCHEMA
 
-        path, remedy = self.layout.pairs_json, f"Run: make find_images CONF={self.conf_path}"
+        path, remedy = self.layout.pairs_json, self.remedy
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -121,6 +125,8 @@ def job(name: str, conf: Path, dry_run: bool, verbose: int, quiet: bool) -> Iter
     """One call: errors become exit codes, and no download of the same work directory runs at the same time."""
     with guarded(name, verbose, quiet) as log:
         values = config.load(conf)
+        if values.source != "search":
+            raise ConfigError(f"{name}: source is {values.source}, no products are fetched.", "Set source: search.")
         one = Job(values, conf, config.layout_of(values), log, dry_run)
         if dry_run:
             yield one
@@ -136,9 +142,20 @@ def radar_products(one: Job) -> list[Product]:
     from utils.science.product import Product
 
     pairs, rank = one.pairs(), one.conf.download.rank
-    chosen = [pair for pair in pairs["pairs"] if rank == "all" or pair["rank"] <= rank]
-    names = [name for pair in chosen for date in ("date1", "date2") for name in pair[date]["s1"]["products"]]
-    return [Product.from_json(pairs["products"][name]) for name in dict.fromkeys(names)]
+    try:
+        chosen = [pair for pair in pairs["pairs"] if rank in ("all", pair["rank"])]
+        names = [name for pair in chosen for date in ("date1", "date2") for name in pair[date]["s1"]["products"]]
+        return [Product.from_json(pairs["products"][name]) for name in dict.fromkeys(names)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{one.layout.pairs_json}: malformed ({error}).", one.remedy) from error
+
+
+def area(one: Job) -> dict[str, Any]:
+    """Polygon of the search, GeoJSON in degrees."""
+    try:
+        return dict(one.pairs()["aoi"]["geometry"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{one.layout.pairs_json}: no area in it ({error}).", one.remedy) from error
 
 
 def over_http(one: Job, web: Web) -> Fetch:

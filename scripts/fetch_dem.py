@@ -30,7 +30,7 @@ def run(conf: Path, dry_run: bool, verbose: int, quiet: bool) -> None:
     from utils.io.web import Web
 
     with _auxiliary.job("fetch_dem", conf, dry_run, verbose, quiet) as job:
-        web, area, ends = Web(), job.pairs()["aoi"]["geometry"], job.conf.search.endpoints
+        web, area, ends = Web(), _auxiliary.area(job), job.conf.search.endpoints
         names = dem_tiles.tile_names(area)
         there = job.records(download_lock.DEM_TILE)
         new = dem_tiles.wanted(area, web, dem_30_url=ends.dem_30, dem_90_url=ends.dem_90, have=there)
@@ -50,13 +50,14 @@ def run(conf: Path, dry_run: bool, verbose: int, quiet: bool) -> None:
 
 def _join(job: _auxiliary.Job, names: list[str]) -> None:
     """Write the mosaic, unless the one that is there holds the same tiles."""
-    from utils.io import dem_tiles, download_lock
+    from utils.io import dem_tiles, download_lock, local_copy
 
     tiles = job.records(download_lock.DEM_TILE)
     digests = {name: tiles[name]["sha256"] for name in names}
     old = job.records(download_lock.DEM_MOSAIC).get(_MOSAIC)
     if old is not None and old["tiles"] == digests:
         return
+    local_copy.need_space(job.layout.raw, [sum(tiles[name]["size"] for name in names)], job.conf.download.reserve_gib)
     raw, file = job.layout.raw, f"dem/{_MOSAIC}.tif"
     made = dem_tiles.mosaic([raw / tiles[name]["file"] for name in names], raw / file)
     record: dict[str, Any] = {**made.record(), "file": file, "mission": download_lock.DEM_MOSAIC, "provider": "dem",

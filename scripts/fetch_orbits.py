@@ -41,7 +41,7 @@ def run(conf: Path, folder: Path | None, dry_run: bool, verbose: int, quiet: boo
     with _auxiliary.job("fetch_orbits", conf, dry_run, verbose, quiet) as job:
         web, products = Web(), _auxiliary.radar_products(job)
         there = job.records(download_lock.ORBIT)
-        precise = {name for record in there.values() if record["orbit"] == "POEORB" for name in record["products"]}
+        precise = {name for record in there.values() if record.get("orbit") == "POEORB" for name in record["products"]}
         waiting = [product for product in products if product.name not in precise]
         found = _search(job, waiting, folder, web) if waiting else orbits.Found((), ())
         requests = [_with_products(request, there) for request in found.requests]

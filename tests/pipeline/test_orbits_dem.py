@@ -129,6 +129,12 @@ def test_all_ranks_on_request(work: Work) -> None:
     assert len(work.files()) == 2
 
 
+def test_only_the_second_rank(work: Work) -> None:
+    work.prepare(download={"rank": 2})
+    assert "1 of 2 failed" in work.run("fetch_orbits", code=71)[1]
+    assert list(work.files()) == [f"orbits/{NEW}"]
+
+
 def test_restituted_now_precise_later(work: Work) -> None:
     precise = work.server.orbits.pop(FEBRUARY)
     work.server.orbits[RESORB] = orbit_body(RESORB)
@@ -236,6 +242,22 @@ def test_without_search_is_66(work: Work) -> None:
     (work.folder / "search" / "pairs.json").unlink()
     for command in ("fetch_orbits", "fetch_dem"):
         assert "make find_images CONF=" in work.run(command, code=66)[1]
+    assert work.server.log == []
+
+
+def test_malformed_pairs_and_other_sources(work: Work) -> None:
+    path = work.folder / "search" / "pairs.json"
+    for text, said in (
+        ("{", "not readable"),
+        ('{"schema": "x/1"}', "its schema is not"),
+        ('{"schema": "s2cr.pairs/1"}', "pairs.json: "),
+    ):
+        path.write_text(text)
+        for command in ("fetch_dem", "fetch_orbits"):
+            assert said in work.run(command, code=66)[1]
+    work.prepare(source="import")
+    for command in ("fetch_dem", "fetch_orbits"):
+        assert "source is import" in work.run(command, code=65)[1]
     assert work.server.log == []
 
 
