@@ -181,6 +181,15 @@ def test_land_ocean_and_have(server: Buckets) -> None:
     assert len(server.log) == 2
 
 
+def test_a_tile_of_unknown_size_is_land(server: Buckets, tmp_path: Path) -> None:
+    hold(server, (72, 20))
+    server.silent = True
+    (request,) = wanted(square(20.5, 72.5), web(), **urls(server), have=[tile_name(72, 19), tile_name(72, 21)])
+    assert request.size is None and "ocean" not in request.facts
+    dem_tiles.bring(request, tmp_path / request.name, fetch)
+    assert (tmp_path / request.name).read_bytes() == tile_body(72, 20, 1200)
+
+
 def test_land_that_is_not_released_stops(server: Buckets) -> None:
     hold(server, (39, 44))
     server.dem_90 = {tile_name(40, 44, 30), tile_name(39, 45, 30)}
