@@ -6,6 +6,7 @@ metadata file, and the copy against its source.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -101,7 +102,11 @@ def _check_members(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        bad = str(error)  # the last two: a flipped bit may say "encrypted", or point before the file
+        bad = str(error)  # the last two: a flipped bit may say "encrypted", or point behind the file
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: a flipped bit makes the reader seek before the file
+            raise
+        bad = "a member outside the file"
     if bad:
         raise InputError(f"{path.name}: archive test failed at {bad}.", "Replace the file by a complete product.")
 

@@ -296,8 +296,9 @@ def _store(job: _Job, answer: requests.Response, begin: int, end: int | None, to
 @contextmanager
 def _opened(path: Path, position: int) -> Iterator[IO[bytes]]:
     with path.open("r+b" if position else "wb", buffering=1 << 18) as stream:
-        stream.seek(position)
-        stream.truncate()
+        if position:
+            stream.seek(position)
+            stream.truncate()
         yield stream
 
 
