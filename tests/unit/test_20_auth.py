@@ -36,7 +36,7 @@ def no_logins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def web(hub: Hub, **more: Any) -> Web:
     c = hub.clock
-    return Web(sleep=c.sleep, now=c.now, wall=c.wall, timeout_s=(2.0, 0.4), keep_alive=False, **more)
+    return Web(sleep=c.sleep, now=c.now, wall=c.wall, **{"timeout_s": (5.0, 5.0), "keep_alive": False, **more})
 
 
 class Time:

@@ -45,7 +45,7 @@ def hub() -> Iterator[Hub]:
 
 def web(hub: Hub, **more: Any) -> Web:
     c = hub.clock
-    return Web(sleep=c.sleep, now=c.now, wall=c.wall, timeout_s=(2.0, 0.4), keep_alive=False, **more)
+    return Web(sleep=c.sleep, now=c.now, wall=c.wall, **{"timeout_s": (5.0, 5.0), "keep_alive": False, **more})
 
 
 def get(
@@ -54,7 +54,8 @@ def get(
     """Serve a product with faults, fetch it, return what was received; the target must then be the product."""
     url = hub.put("/p.zip", made.data, *faults, **(body or {}))
     target = tmp_path / f"{made.name}.zip"
-    received = fetch(made.request(url, **known), target, web=web(hub), limits=SMALL)
+    client = web(hub, timeout_s=(5.0, 0.4 if "stall" in faults else 5.0))
+    received = fetch(made.request(url, **known), target, web=client, limits=SMALL)
     assert target.read_bytes() == made.data
     assert sorted(p.name for p in tmp_path.iterdir()) == [target.name]
     assert not hub.faults["/p.zip"], "a fault was never met"

@@ -37,7 +37,7 @@ def hub() -> Iterator[Hub]:
 
 def web(hub: Hub, **more: Any) -> Web:
     c = hub.clock
-    return Web(sleep=c.sleep, now=c.now, wall=c.wall, timeout_s=(2.0, 0.4), **more)
+    return Web(sleep=c.sleep, now=c.now, wall=c.wall, **{"timeout_s": (5.0, 5.0), **more})
 
 
 def as_json(hub: Hub, *faults: str) -> str:
@@ -49,7 +49,7 @@ def as_json(hub: Hub, *faults: str) -> str:
 )
 def test_an_answer_after_a_fault(hub: Hub, fault: str) -> None:
     url = as_json(hub, *([fault] if fault else []))
-    client = web(hub)
+    client = web(hub, timeout_s=(5.0, 0.4 if fault == "stall" else 5.0))
     assert client.json("GET", url, params={"q": "x y"}) == {"a": [1, 2]}
     assert client.requests_made == len(hub.log) == (2 if fault else 1) and hub.log[0].query == "q=x+y"
     assert hub.early == 0
