@@ -11,7 +11,7 @@ from utils.workflow.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
-TOOLS = ("area", "conf", "docs", "doctor", "models", "plan", "scores", "tile_check")
+TOOLS = ("area", "conf", "docs", "doctor", "fetch_dem", "fetch_orbits", "models", "plan", "scores", "tile_check")
 
 
 def call(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:

@@ -145,6 +145,15 @@ class Web:
         """The answer as text; raises as `json`."""
         return self._ask(_Ask(method, url, {}, params)).text
 
+    def head(self, url: str) -> int | None:
+        """Size of a file in bytes, 0 when the server does not say it, None when it is not there; raises as `json`."""
+        try:
+            answer = self._ask(_Ask("HEAD", url, {"Accept-Encoding": "identity"}))
+        except NotThereError:
+            return None
+        text = answer.headers.get("Content-Length", "")
+        return int(text) if text.isdigit() else 0
+
     def form(self, url: str, fields: Mapping[str, str]) -> Any:
         """POST a form and parse the JSON answer; a redirect is refused, because the form holds a login."""
         return _parsed(self._ask(_Ask("POST", url, {}, form=fields)))
@@ -253,7 +262,7 @@ def _redirected(ask: _Ask, answer: requests.Response) -> _Ask:
     url = urljoin(ask.url, answer.headers["Location"])
     if urlsplit(url).scheme not in ("http", "https"):
         raise RedirectError("redirected to an address that is not HTTP")
-    same = ask.method == "GET" or answer.status_code in (307, 308)
+    same = ask.method in ("GET", "HEAD") or answer.status_code in (307, 308)
     return _Ask(ask.method if same else "GET", url, ask.headers, None, ask.body if same else None)
 
 
