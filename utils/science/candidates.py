@@ -41,6 +41,7 @@ class Settings:
     limit: int = 1
     s2_t0: tuple[str, ...] = ()
     s2_t1: tuple[str, ...] = ()
+    same_platform: str = "prefer"  # prefer, require, any
 
     @property
     def max_gap(self) -> dt.timedelta:

@@ -34,6 +34,7 @@ def document(result: Result, settings: Settings, area: Mapping[str, Any], provid
             "coverage": settings.coverage,
             "pols": list(settings.pols),
             "rank_by": settings.rank_by,
+            "same_platform": settings.same_platform,
         },
         "tiles": list(result.tiles),
         "pairs": pairs,
@@ -55,7 +56,7 @@ def product_record(product: Product) -> dict[str, Any]:
 
 
 def _pair(pair: Pair, number: int, ids: tuple[str, str], settings: Settings) -> dict[str, Any]:
-    cost = pair.cost(settings.rank_by)
+    cost = pair.cost(settings.rank_by, settings.same_platform)
     orbit, direction = pair.pass0.track
     return {
         "id": f"p{number:03d}",
