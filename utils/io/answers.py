@@ -19,6 +19,7 @@ from utils.science.product import NameError_, Product, parse_name, parse_time
 from utils.workflow.errors import InputError
 
 MOST_PAGES = 200  # of one question; more means that the server repeats itself or that the question is too wide
+_MOST_VERTICES = 60
 Ring = tuple[tuple[float, float], ...]
 
 
@@ -63,11 +64,15 @@ def ring_of_text(text: str | None) -> Ring:
 def area_wkt(geometry: Mapping[str, Any], hull: bool = False) -> str:
     """The area of a question as POLYGON((lon lat, ...)) with six decimals (0.1 m), exterior only.
 
-    hull  always the convex hull, which keeps addresses short; an area of several parts is asked as its hull in any case
+    Servers refuse long addresses: an area of several parts or of many vertices is asked as its convex hull, and a hull
+    of many vertices as its box. What lies beside the area is refused by the matching.
+    hull  always the convex hull
     """
     area = shape(geometry)
-    if hull or not isinstance(area, Polygon):
+    if hull or not isinstance(area, Polygon) or len(area.exterior.coords) > _MOST_VERTICES:
         area = area.convex_hull
+    if len(area.exterior.coords) > _MOST_VERTICES:
+        area = area.envelope
     points = ",".join(f"{round(x, 6):.10g} {round(y, 6):.10g}" for x, y, *_ in area.exterior.coords)
     return f"POLYGON(({points}))"
 

@@ -7,7 +7,7 @@ question covers one calendar month at most and is ordered by time.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,9 +41,10 @@ def search(query: Query, web: Web, base_url: str, page: int = PAGE) -> Iterator[
                 yield product
 
 
-def find_version(name: str, web: Web, base_url: str) -> Product | None:
+def find_version(name: str, web: Web, base_url: str, geometry: Mapping[str, Any] | None = None) -> Product | None:
     """The product of a name; when the catalogue has it no more, its newest reprocessing; None when there is none.
 
+    geometry  not needed here: the catalogue finds names
     Reprocessed Sentinel-2 products share satellite, level, datatake start, relative orbit and tile; Sentinel-1 products
     share all but the last four hex digits.
     """

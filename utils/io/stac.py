@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from utils.io import answers
 from utils.io.web import NotThereError, Web
 from utils.science.catalogue import Query, Request
-from utils.science.product import Product, with_relative_orbit
+from utils.science.product import Product, parse_name, with_relative_orbit
 from utils.workflow.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -57,6 +57,22 @@ def search(query: Query, web: Web, base_url: str, page: int = PAGE) -> Iterator[
         if product is not None and product.name not in names and query.start <= product.start < query.end:
             names.add(product.name)
             yield product
+
+
+def find_version(name: str, web: Web, base_url: str, geometry: Mapping[str, Any] | None = None) -> Product | None:
+    """The product of a name, else its newest reprocessing; None when there is none.
+
+    geometry  GeoJSON of the area that the product touches; the whole world where it is not given
+    """
+    wanted = parse_name(name)
+    world = {"type": "Polygon", "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]}
+    level = wanted.type if wanted.mission == "S2" else "L2A"
+    second = dt.timedelta(seconds=1)
+    query = Query(
+        "S1" if wanted.mission == "S1" else "S2", geometry or world, wanted.start, wanted.start + second, level
+    )
+    found = [p for p in search(query, web, base_url) if answers.same_granule(p, wanted)]
+    return answers.best_version(found, wanted.name)
 
 
 def locate(product: Product, base_url: str) -> Request:
