@@ -307,3 +307,20 @@ def test_grid_of_a_name() -> None:
     grid = tile_grid(tile_name(-36, 149))
     assert (grid.west, grid.north) == (149 - SECOND / 2, -35 + SECOND / 2) and math.isclose(grid.dx, SECOND)
     assert tile_grid(tile_name(64, -20)).cols == 1800
+
+
+def test_head_says_size_absence_and_follows_redirects_without_a_body() -> None:
+    class Moved(Buckets):
+        def answer(self, path: str, query: dict[str, str]) -> tuple[int, str, bytes]:
+            return (
+                (302, f"text/plain\r\nLocation: {self.base}/glo30/x/x.tif", b"")
+                if path == "/old"
+                else super().answer(path, query)
+            )
+
+    with serving(Moved(dem_30={"x": lambda: b"12345"})) as server:
+        client = web()
+        assert client.head(f"{server.base}/glo30/x/x.tif") == 5
+        assert client.head(f"{server.base}/glo30/y/y.tif") is None
+        assert client.head(f"{server.base}/old") == 5
+    assert [method for method, _, _ in server.log] == ["HEAD"] * 4
