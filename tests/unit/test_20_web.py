@@ -16,16 +16,8 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from tests.fakes.hub import Clock, Hub
 from utils.io import redact
-from utils.io.web import (
-    LONGEST_WAIT_S,
-    HostWaits,
-    NotThereError,
-    StoppedError,
-    Web,
-    backoff_s,
-    host_of,
-    retry_after_s,
-)
+from utils.io.waits import LONGEST_WAIT_S, HostWaits, StoppedError, backoff_s, retry_after_s
+from utils.io.web import NotThereError, Web, host_of
 from utils.workflow.errors import CredentialError, InputError, NetworkError
 
 
