@@ -47,12 +47,17 @@ _SUBFOLDERS = {
 
 
 def stage(
-    name: str, options: Sequence[Callable[..., Any]] = (), always: Callable[[dict[str, Any]], bool] | None = None
+    name: str,
+    options: Sequence[Callable[..., Any]] = (),
+    always: Callable[[dict[str, Any]], bool] | None = None,
+    overrides: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> Callable[[Callable[[Context], Report]], click.Command]:
     """Make the command of a stage.
 
     options  further click options; their values are in ctx.extra
     always   given the extra options, True when the call must run although the stage is up to date (a pure look)
+    overrides  given all options, the configuration keys that they replace: dotted key -> value. They enter the stage's
+               key and manifest like values of the file
     """
     facts = STAGES[name]
 
@@ -60,10 +65,11 @@ def stage(
         @shared
         @CONF
         def command(conf: Path, **values: Any) -> None:
+            changes = overrides(values) if overrides else {}
             shared_values = {key: values.pop(key) for key in list(values) if key in Options.__dataclass_fields__}
             chosen = Options(**shared_values)
             with guarded(name, chosen.verbose, chosen.quiet) as log:
-                _run(facts, function, conf, chosen, values, log, bool(always and always(values)))
+                _run(facts, function, conf, chosen, values, changes, log, bool(always and always(values)))
 
         for option in reversed(options):
             command = option(command)
@@ -169,11 +175,14 @@ def _run(
     conf_path: Path,
     options: Options,
     extra: dict[str, Any],
+    changes: dict[str, Any],
     log: logging.Logger,
     look: bool,
 ) -> None:
     _check_origin()
-    conf = config.load(conf_path)
+    conf = config.load(conf_path, changes)
+    for dotted, value in changes.items():
+        log.info("command line: %s = %s; later stages read %s, set it there", dotted, value, conf_path)
     layout = config.layout_of(conf)
     if not facts.enabled(conf):
         log.info("%s: not part of this configuration (source: %s)", facts.name, conf.source)

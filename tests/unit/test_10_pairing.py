@@ -1,4 +1,4 @@
-"""Matching: rules with hand-made catalogues, and 200 random catalogues against brute force over all combinations."""
+"""Matching: rules with hand-made catalogues, and 1,000 random catalogues against brute force over all combinations."""
 
 from __future__ import annotations
 
@@ -260,8 +260,8 @@ def catalogue(rng: random.Random) -> list[Product]:
     return list(out.values())
 
 
-def brute_force(products: Sequence[Product], s: Settings) -> tuple | None:
-    """The best cost over all combinations of scene, scene, pass, pass, written without the code under test."""
+def brute_force(products: Sequence[Product], s: Settings) -> list[tuple]:
+    """Sorted costs of all allowed combinations of scene, scene, pass, pass, written without the code under test."""
     passes: dict[tuple, list[Product]] = {}
     for p in products:
         if p.mission == "S1":
@@ -281,41 +281,60 @@ def brute_force(products: Sequence[Product], s: Settings) -> tuple | None:
                 prefilter = max(s.max_cloud_tile, most)
                 if (p.cloud_tile is None or p.cloud_tile <= prefilter) and p.start.second * 0.37 <= most:
                     scenes[index].append(p)
-    best = None
+    costs = []
     for a, b in itertools.product(*scenes):
         for one, two in itertools.product(full.values(), repeat=2):
             if (one[0].relative_orbit, one[0].direction) != (two[0].relative_orbit, two[0].direction):
                 continue
             g0, g1 = abs((one[0].start - a.start).total_seconds()), abs((two[0].start - b.start).total_seconds())
+            same = one[0].platform == two[0].platform
+            if s.same_platform == "require" and not same:
+                continue
             own = [c for c in full.values() if c[0].relative_orbit == one[0].relative_orbit]
+            if s.same_platform == "require":
+                own = [c for c in own if c[0].platform == one[0].platform]
             nearest = all(abs((c[0].start - a.start).total_seconds()) >= g0 for c in own) and all(
                 abs((c[0].start - b.start).total_seconds()) >= g1 for c in own
             )
             if max(g0, g1) > s.max_gap_days * 86400 or not nearest or one[0].start >= two[0].start:
                 continue
-            cost = (
-                max(g0, g1), g0 + g1, round(a.start.second * 0.37 + b.start.second * 0.37, 4),
-                int(one[0].platform != two[0].platform), int(a.relative_orbit != b.relative_orbit),
-                " ".join(p.name for p in (a, b, *one, *two)),
-            )  # fmt: skip
-            best = cost if best is None or cost < best else best
-    return best
+            cloud = round(a.start.second * 0.37 + b.start.second * 0.37, 4)
+            first = (cloud, max(g0, g1), g0 + g1) if s.rank_by == "cloud" else (max(g0, g1), g0 + g1, cloud)
+            names = " ".join(p.name for p in (a, b, *one, *two))
+            differ = int(not same and s.same_platform != "any")
+            costs.append((*first, differ, int(a.relative_orbit != b.relative_orbit), names))
+    return sorted(costs)
 
 
-def test_200_random_catalogues_equal_brute_force() -> None:
-    rng, with_pair = random.Random(7), 0
-    for _ in range(200):
+@pytest.mark.parametrize(
+    ("seed", "settings"),
+    [
+        (7, SETTINGS),
+        (8, replace(SETTINGS, rank_by="cloud", max_cloud_aoi=1.5)),
+        (9, replace(SETTINGS, same_platform="require")),
+        (10, replace(SETTINGS, same_platform="any", max_gap_days=9.0)),
+    ],
+    ids=["gap", "cloud", "require", "any"],
+)
+def test_1000_random_catalogues_equal_brute_force(seed: int, settings: Settings) -> None:
+    """250 catalogues for each of four settings: every ranked pair and its cost, not only the best."""
+    rng, with_pair, pairs = random.Random(seed), 0, 0
+    every = replace(settings, limit=10_000)
+    for _ in range(250):
         products = catalogue(rng)
-        expected = brute_force(products, SETTINGS)
+        result = match(products, every)
+        costs = [pair.cost(settings.rank_by, settings.same_platform) for pair in result.pairs]
         # two scenes of one datatake with different rectangles would be datastrips: the oracle has single products
-        result = match(products)
-        assert (result.pairs[0].cost() if result.pairs else None) == expected
+        assert costs == brute_force(products, settings)
+        assert match(products, settings).pairs == result.pairs[:1]
         rng.shuffle(products)
-        assert match(products) == result  # independent of the order
+        assert match(products, every) == result  # independent of the order
         outside = s1(T0 + DAY, 40000, ring=((20, 20), (30, 20), (30, 30), (20, 30)))
-        assert match([*products, outside, s2(T0 - 40 * DAY)]).pairs == result.pairs
-        tight = match(products, replace(SETTINGS, max_gap_days=2.0))
-        if tight.pairs:
-            assert result.pairs[0].cost() <= tight.pairs[0].cost()
+        assert match([*products, outside, s2(T0 - 40 * DAY)], every).pairs == result.pairs
+        tight = match(products, replace(settings, max_gap_days=2.0)).pairs
+        if tight:
+            assert costs[0] <= tight[0].cost(settings.rank_by, settings.same_platform)
         with_pair += bool(result.pairs)
-    assert 40 < with_pair < 190
+        pairs += len(result.pairs)
+    print(f"{settings.same_platform} {settings.rank_by}: {pairs} pairs in {with_pair} of 250 catalogues, all equal")
+    assert 40 < with_pair < 245

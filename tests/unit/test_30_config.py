@@ -12,11 +12,12 @@ from utils.workflow.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 DATES = "dates:\n  t0: {start: 2020-01-01, end: 2020-01-05}\n  t1: {start: 2020-02-01, end: 2020-02-05}\n"
+ARCHIVE = "search: {archive: products}\n"
 
 
 def conf(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "x.yaml"
-    path.write_text(DATES + text)
+    path.write_text(DATES + text + ("" if "search:" in text else ARCHIVE))
     return path
 
 
@@ -91,7 +92,7 @@ def test_ratio_is_accepted_only_where_it_belongs(tmp_path: Path) -> None:
 
 def test_extends_reports_the_file_that_holds_the_line(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("tiling:\n  size_px: 64\n  wrong: 1\n")
-    (tmp_path / "x.yaml").write_text(f"extends: base.yaml\n{DATES}tiling:\n  overlap_px: 8\n")
+    (tmp_path / "x.yaml").write_text(f"extends: base.yaml\n{DATES}tiling:\n  overlap_px: 8\n{ARCHIVE}")
     with pytest.raises(ConfigError, match=r"base\.yaml:3: unknown key 'wrong'"):
         config.load(tmp_path / "x.yaml")
     (tmp_path / "base.yaml").write_text("tiling:\n  size_px: 64\n")

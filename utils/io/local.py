@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.io import safe_s2
+from utils.io import safe_s2, static_stac
 from utils.io.safe import MANIFEST, SafeProduct, open_product
 from utils.science.grid import Grid
 from utils.science.product import NameError_, Product, bare_name, parse_name, parse_time, with_relative_orbit
 from utils.workflow.errors import InputError
 from utils.workflow.files import atomic_json
 
-_SCHEMA = "s2cr.local_index/1"
+INDEX_SCHEMA = "s2cr.local_index/1"
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,17 @@ class Catalogue:
 def search(folder: Path, cache: Path | None = None) -> Catalogue:
     """All Sentinel-1 and Sentinel-2 products of a folder (not of its subfolders), sorted by name.
 
+    folder   or the catalog.json of a static STAC catalogue
     cache    index file: entries whose path, size and modification time still hold are not opened again
     raises   InputError when the folder does not exist
     """
+    if folder.is_file() and folder.suffix == ".json":
+        found, broken = static_stac.search(folder)
+        return Catalogue(found, broken, ())
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder.", "Set search.archive to a folder of SAFE products.")
+        raise InputError(
+            f"{folder}: no such folder.", "Set search.archive to a folder of SAFE products or to a catalog.json."
+        )
     known = _read_cache(cache)
     entries: dict[str, Any] = {}
     products, unreadable, other = [], {}, []
@@ -57,7 +63,7 @@ def search(folder: Path, cache: Path | None = None) -> Catalogue:
         except InputError as error:
             unreadable[path.name] = str(error)
     if cache is not None and entries != known:
-        atomic_json(cache, {"schema": _SCHEMA, "entries": entries})
+        atomic_json(cache, {"schema": INDEX_SCHEMA, "entries": entries})
     return Catalogue(tuple(sorted(products, key=lambda p: p.name)), unreadable, tuple(other))
 
 
@@ -65,7 +71,7 @@ def _read_cache(cache: Path | None) -> dict[str, Any]:
     """A cache that cannot be read is no error: it is made again."""
     try:
         data = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
-        return dict(data["entries"]) if data.get("schema") == _SCHEMA else {}
+        return dict(data["entries"]) if data.get("schema") == INDEX_SCHEMA else {}
     except (OSError, ValueError, KeyError, AttributeError):
         return {}
 

@@ -6,6 +6,7 @@ metadata file, and the copy against its source.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -20,7 +21,7 @@ from typing import Any, Literal
 from utils.io.safe import MANIFEST, open_product
 from utils.science.product import parse_name
 from utils.workflow.errors import DiskError, InputError, VerificationError
-from utils.workflow.files import link_or_copy, sha256_file, temporary_path
+from utils.workflow.files import TEMPORARY_MARK, link_or_copy, sha256_file, temporary_path
 
 _CHUNK = 1 << 20
 _TRIES = 3
@@ -50,22 +51,32 @@ class Received:
         return out
 
 
-def need_space(folder: Path, sizes: Sequence[int], reserve_gib: float) -> None:
+_UNPACKED = 2.5  # bytes of a folder for each of its zip
+
+
+def need_space(folder: Path, sizes: Sequence[int], reserve_gib: float, unpack: bool = False) -> None:
     """Refuse before the first byte when the transfers do not fit.
 
     sizes   bytes still to come; the largest counts twice, for its temporary file
+    unpack  the zips are unpacked too
     raises  DiskError naming the missing GiB
     """
     if not sizes:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    missing = sum(sizes) + max(sizes) + reserve_gib * 2**30 - free
+    needed = sum(sizes) * (1 + _UNPACKED * unpack) + max(sizes)
+    missing = needed + reserve_gib * 2**30 - free_bytes(folder)
     if missing > 0:
         raise DiskError(
             f"{folder}: {missing / 2**30:.2f} GiB short for {len(sizes)} file(s), {reserve_gib:g} GiB stay reserved.",
             "Free disk space, or lower download.reserve_gib.",
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the file system that holds a folder, which need not exist yet."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def size_of(path: Path) -> int:
@@ -101,7 +112,11 @@ def _check_members(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        bad = str(error)  # the last two: a flipped bit may say "encrypted", or point before the file
+        bad = str(error)  # the last two: a flipped bit may say "encrypted", or point behind the file
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: a flipped bit makes the reader seek before the file
+            raise
+        bad = "a member outside the file"
     if bad:
         raise InputError(f"{path.name}: archive test failed at {bad}.", "Replace the file by a complete product.")
 
@@ -110,16 +125,24 @@ def fetch_local(source: Path, target: Path, name: str, link: Literal["copy", "ha
     """Bring one product from a local folder to `target` and verify it there.
 
     A copy that differs from its source is made again, three times in all; a source that is itself broken is refused
-    at once. A hard link keeps the owner's permissions, a copy becomes read-only.
+    at once. A link keeps the owner's permissions, a copy becomes read-only.
     raises  InputError (broken source), VerificationError (the copy never equalled the source)
     """
     if source.is_dir():
         return _fetch_folder(source, target, name)
-    if link == "hardlink":
+    if link != "copy":
         checks = check_product(source, name)
-        link_or_copy(source, target)
+        link_or_copy(source, target) if link == "hardlink" else _symlink(source, target)
         return Received(target.stat().st_size, _digest(target, "md5"), sha256_file(target), checks)
     return _copy(source, target, lambda temporary: check_product(temporary, name))
+
+
+def _symlink(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}{TEMPORARY_MARK}{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(source.resolve())
+    os.replace(temporary, target)  # noqa: PTH105
 
 
 def fetch_file(source: Path, target: Path) -> Received:
@@ -196,6 +219,15 @@ def _fetch_folder(source: Path, target: Path, name: str) -> Received:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Received(size_of(target), "", sha256, (*checks, "sha256"))
+
+
+def received_folder(folder: Path, name: str) -> Received:
+    """A product that was unpacked before, verified against its manifest.
+
+    raises  InputError when it is not complete
+    """
+    checks = check_product(folder, name)
+    return Received(size_of(folder), "", folder_digest(folder), (*checks, "sha256"))
 
 
 def intact(path: Path, record: dict[str, Any] | None, deep: bool = False) -> bool:

@@ -20,11 +20,11 @@ from utils.io.http_body import AgainError, check_type, content_length, content_r
 from utils.io.local_copy import Received, need_space
 from utils.io.part import Part, State, TargetLock, without_query
 from utils.io.verify import SpoiledError, Verified, magic_problem, verify
+from utils.io.waits import StoppedError
 from utils.io.web import (
     RETRY_STATUS,
     TRANSIENT,
     NotThereError,
-    StoppedError,
     Web,
     host_of,
     no_answer,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMITS", "Limits", "Received", "fetch", "need_space", "receive"]
 _BROKEN_BODY = (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError, *TRANSIENT)
-_UNKNOWN_BYTES = 1_200_000_000  # what a file of unknown size counts against the disk
+UNKNOWN_BYTES = 1_200_000_000  # what a file of unknown size counts against the disk
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _ContinueError(Exception):
 
 def expected_bytes(request: Request) -> int:
     """Size for the disk check; unknown counts as a large product."""
-    return _UNKNOWN_BYTES if request.size is None else request.size
+    return UNKNOWN_BYTES if request.size is None else request.size
 
 
 def fetch(
@@ -296,8 +296,9 @@ def _store(job: _Job, answer: requests.Response, begin: int, end: int | None, to
 @contextmanager
 def _opened(path: Path, position: int) -> Iterator[IO[bytes]]:
     with path.open("r+b" if position else "wb", buffering=1 << 18) as stream:
-        stream.seek(position)
-        stream.truncate()
+        if position:
+            stream.seek(position)
+            stream.truncate()
         yield stream
 
 

@@ -69,9 +69,8 @@ def verify(path: Path, request: Request, accept: str = "", complete: bool = Fals
     contradicted = _contradicted(digests, request)
     if not contradicted:
         checks += [name for name in ("md5", "blake3") if getattr(request, name) and name in digests][:1]
-    checks += _whole(
-        path, request, sure=len(checks) > 0
-    )  # tested even when the checksum fits: it may be of a broken file
+    # tested even when the checksum fits: it may be the checksum of a broken file
+    checks += _whole(path, request, sure=complete or bool(checks))
     if contradicted and accept not in ("*", digests["sha256"]):
         raise SpoiledError(contradicted, stale=digests["sha256"])
     if contradicted:

@@ -6,28 +6,25 @@ Catalogues are asked for JSON and text here; product bytes go through `Web.open`
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.utils import get_environ_proxies
 
+from utils.io.waits import HostWaits, backoff_s, retry_after_s
 from utils.workflow.errors import CredentialError, InputError, NetworkError
 
 RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 TIMEOUT_S = (10.0, 60.0)  # connect, read
-LONGEST_WAIT_S = 900.0
 CONNECTIONS = 4
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_HOPS = 10
-_NAP_S = 0.25  # how long a waiting worker may sleep before it looks for a stop
 Attach = Callable[[str], requests.auth.AuthBase | None]
 
 
@@ -39,10 +36,6 @@ class RedirectError(requests.RequestException):
     """Redirects in a circle, too many of them, or to an address that is not HTTP."""
 
 
-class StoppedError(Exception):
-    """The caller asked to stop while this worker was waiting."""
-
-
 # what a try may end with that another try can mend
 TRANSIENT = (
     requests.ConnectionError,
@@ -51,40 +44,6 @@ TRANSIENT = (
     requests.exceptions.ContentDecodingError,
     RedirectError,
 )
-
-
-class HostWaits:
-    """When each host may be asked again; shared by all workers of a run."""
-
-    def __init__(self, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        self._now, self._sleep = now, sleep
-        self._until: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def hold(self, host: str, seconds: float) -> None:
-        """Nobody asks this host for so many seconds; a longer wait stays."""
-        with self._lock:
-            self._until[host] = max(self._until.get(host, 0.0), self._now() + seconds)
-
-    def until(self, host: str) -> float:
-        """The moment from which the host may be asked, on the clock `now`; 0 = always."""
-        return self._until.get(host, 0.0)
-
-    def pause(self, host: str, stop: Callable[[], bool] | None = None) -> float:
-        """Sleep until the host may be asked; returns the moment that was waited for.
-
-        raises  StoppedError when `stop` becomes true
-        """
-        seen = 0.0
-        while (until := self.until(host)) != seen:  # another worker may have made the wait longer
-            seen, left = until, until - self._now()
-            while left > 0:
-                if stop is not None and stop():
-                    raise StoppedError
-                nap = left if stop is None else min(left, _NAP_S)
-                self._sleep(nap)
-                left -= nap
-        return seen
 
 
 @dataclass(frozen=True)
@@ -131,6 +90,7 @@ class Web:
         self._session.trust_env = False  # netrc would replace an Authorization of ours
         self._verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         self._count = threading.Lock()
+        self._live: set[requests.Response] = set()
         self.requests_made = 0
 
     def json(self, method: str, url: str, *, params: Mapping[str, Any] | None = None, body: Any = None) -> Any:
@@ -175,6 +135,14 @@ class Web:
         with self._sent(_Ask("GET", url, headers or {}), attach or (lambda host: None), stop, True) as answer:
             yield answer
 
+    def interrupt(self) -> None:
+        """End the bodies that are being read now, as if the server had cut them: for workers that must stop."""
+        with self._count:
+            live = list(self._live)
+        for answer in live:
+            with suppress(OSError, ValueError):
+                answer.raw.shutdown()
+
     def wait_after(self, host: str, attempt: int, answer: requests.Response | None) -> None:
         """Keep everybody from this host for as long as it asks, else for a random time that grows with the attempts."""
         asked = retry_after_s(answer.headers, self._wall()) if answer is not None else None
@@ -218,24 +186,48 @@ class Web:
         if self.offline:
             raise NetworkError(f"{host}: not asked, --offline is set.", "Leave --offline out, or use provider local.")
         auth = attach(host) if _private(ask.url) else None  # may ask for a token, so before a slot is taken
-        headers = dict(ask.headers) if self._keep_alive and not stream else {**ask.headers, "Connection": "close"}
+        keep = self._keep_alive and not stream
+        headers = dict(ask.headers) if keep else {**ask.headers, "Connection": "close"}
         while True:
             waited = self.waits.pause(host, stop)
             with self._slots:
                 if self.waits.until(host) != waited:  # another worker was told to wait while this one got its slot
                     continue
-                with self._count:
-                    self.requests_made += 1
-                answer = self._session.request(
-                    ask.method, ask.url, params=ask.params, json=ask.body, data=ask.form, headers=headers,
-                    timeout=self._timeout_s, auth=auth or _no_auth, allow_redirects=False, stream=stream,
-                    proxies=get_environ_proxies(ask.url, no_proxy=None), verify=self._verify,
-                )  # fmt: skip
-                try:
-                    yield answer
-                finally:
-                    answer.close()
+                with self._session_of(keep) as session:
+                    with self._count:
+                        self.requests_made += 1
+                    answer = session.request(
+                        ask.method, ask.url, params=ask.params, json=ask.body, data=ask.form, headers=headers,
+                        timeout=self._timeout_s, auth=auth or _no_auth, allow_redirects=False, stream=stream,
+                        proxies=get_environ_proxies(ask.url, no_proxy=None), verify=self._verify,
+                    )  # fmt: skip
+                    with self._watched(answer):
+                        yield answer
                 return
+
+    @contextmanager
+    def _session_of(self, keep: bool) -> Iterator[requests.Session]:
+        """The session of the run; or one for a single request, whose connection no pool keeps: a server may close it
+        without saying so, and the next request would meet a dead connection."""
+        if keep:
+            yield self._session
+            return
+        with requests.Session() as single:
+            single.trust_env = False
+            single.cookies = self._session.cookies
+            yield single
+
+    @contextmanager
+    def _watched(self, answer: requests.Response) -> Iterator[None]:
+        """`interrupt` can reach the answer while it is read; it is closed in the end."""
+        with self._count:
+            self._live.add(answer)
+        try:
+            yield
+        finally:
+            with self._count:
+                self._live.discard(answer)
+            answer.close()
 
 
 def host_of(url: str) -> str:
@@ -304,25 +296,3 @@ def no_answer(host: str, tries: int, reason: str) -> NetworkError:
 def reason_of(error: Exception) -> str:
     """A word for the log: never the text of a client's exception, which holds the whole address with its query."""
     return str(error) if isinstance(error, RedirectError) else type(error).__name__
-
-
-def backoff_s(attempt: int) -> float:
-    """Random wait after the given number of failed tries, 1 s to at most 60 s."""
-    return random.uniform(1.0, min(60.0, 2.0**attempt))
-
-
-def retry_after_s(headers: Mapping[str, str], wall_s: float) -> float | None:
-    """Seconds that a server asks to wait, at most 15 minutes; None when it says nothing usable.
-
-    A date is compared with the server's own Date, so that a wrong clock of this machine does no harm.
-    """
-    text = headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return min(float(text), LONGEST_WAIT_S)
-    try:
-        until = parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError):
-        return None
-    with suppress(ValueError, TypeError):
-        wall_s = parsedate_to_datetime(headers.get("Date", "")).timestamp()
-    return min(max(until - wall_s, 0.0), LONGEST_WAIT_S)

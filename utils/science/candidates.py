@@ -41,6 +41,9 @@ class Settings:
     limit: int = 1
     s2_t0: tuple[str, ...] = ()
     s2_t1: tuple[str, ...] = ()
+    same_platform: str = "prefer"  # prefer, require, any
+    exact_names: bool = False  # refuse a reprocessed product in place of a fixed name
+    area_km2: float = 0.0  # 0 = not known
 
     @property
     def max_gap(self) -> dt.timedelta:
@@ -132,6 +135,8 @@ def _s1_refusal(p: Product, s: Settings) -> tuple[str, Any, Any]:
         return "R_TRACK", p.relative_orbit, s.orbit
     if s.direction is not None and p.direction.lower() != s.direction.lower():
         return "R_TRACK", p.direction.lower(), s.direction.lower()
+    if not p.online:
+        return "R_OFFLINE", "archived", "online"
     return "", None, None
 
 

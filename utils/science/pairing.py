@@ -32,16 +32,16 @@ class Pair:
     gap0_s: float
     gap1_s: float
 
-    def cost(self, rank_by: str = "gap") -> Cost:
+    def cost(self, rank_by: str = "gap", same_platform: str = "prefer") -> Cost:
         """Ranking key, compared from the left; smaller is better.
 
         (larger gap s, sum of gaps s, cloud t0 + t1 %, platforms differ, S2 orbits differ, names); rank_by="cloud"
-        moves the third term to the front.
+        moves the third term to the front; same_platform="any" takes the platforms for equal.
         """
         gaps = (max(self.gap0_s, self.gap1_s), self.gap0_s + self.gap1_s)
         cloud = round(self.scene0.cloud_aoi + self.scene1.cloud_aoi, 4)
         rest = (
-            int(self.pass0.platform != self.pass1.platform),
+            int(self.pass0.platform != self.pass1.platform and same_platform != "any"),
             int(self.scene0.products[0].relative_orbit != self.scene1.products[0].relative_orbit),
             " ".join(p.name for part in (self.scene0, self.scene1, self.pass0, self.pass1) for p in part.products),
         )
@@ -116,10 +116,15 @@ def _gap_s(one: Pass, scene: Scene) -> float:
 
 
 def _nearest(passes: Sequence[Pass], scene: Scene, settings: Settings) -> list[Pass]:
-    """The pass closest in time within the limit; several when they are equally close."""
+    """The pass closest in time within the limit; several when they are equally close, and one of each platform when
+    both dates must have the same: the closest of all may have no partner."""
     within = [(_gap_s(p, scene), p) for p in passes if _gap_s(p, scene) <= settings.max_gap.total_seconds()]
-    best = min((gap for gap, _ in within), default=None)
-    return [p for gap, p in within if gap == best]
+    each = settings.same_platform == "require"
+    best: dict[str, float] = {}
+    for gap, p in within:
+        key = p.platform if each else ""
+        best[key] = min(gap, best.get(key, gap))
+    return [p for gap, p in within if gap == best[p.platform if each else ""]]
 
 
 def _combine(
@@ -136,9 +141,11 @@ def _combine(
             for s1, passes1 in near1
             for p0 in passes0
             for p1 in passes1
-            if s0.start < s1.start and p0.start < p1.start
+            if s0.start < s1.start
+            and p0.start < p1.start
+            and (settings.same_platform != "require" or p0.platform == p1.platform)
         ]
-    return sorted(pairs, key=lambda pair: pair.cost(settings.rank_by))[: settings.limit]
+    return sorted(pairs, key=lambda pair: pair.cost(settings.rank_by, settings.same_platform))[: settings.limit]
 
 
 def _explain_passes(

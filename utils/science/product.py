@@ -45,10 +45,12 @@ class Product:
     generated       S2 generation or S1 processing time as compact text, compared as text
     footprint       (longitude, latitude) in degrees, ring not closed
     cloud_tile      percent, the catalogue's figure for the whole S2 tile; None = unknown
+    nodata_tile     percent of the pixels of the whole S2 tile without data; None = unknown
     path            where provider local found it
     remote_id       id at an online provider;  href: address of its bytes without secrets
     md5, blake3     published checksums, lower-case hexadecimal, empty = not published
     online          False: archived, must be ordered before it can be fetched
+    substitutes     configured name that this reprocessed product stands for
     """
 
     name: str
@@ -81,6 +83,8 @@ class Product:
     blake3: str = ""
     online: bool = True
     warnings: tuple[str, ...] = ()
+    nodata_tile: float | None = None
+    substitutes: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """JSON form: times as ISO text with Z, tuples as lists."""

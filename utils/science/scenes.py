@@ -18,6 +18,7 @@ from utils.science.product import Product, parse_name
 
 Overlap = Callable[[Product, Product], float]
 Cloud = Callable[[Sequence[Product]], CloudStats | None]
+_TILE_KM2 = 109.8**2
 _FOOTPRINT_SLACK = 0.02  # footprints are coarser than pixels: only clear misses are refused without reading SCL
 
 
@@ -38,7 +39,11 @@ class Scene:
 
     @property
     def cloud_aoi(self) -> float:
-        return self.cloud.cloud_aoi if self.cloud else 0.0
+        """Percent of the valid pixels over the area; where it was not measured, the catalogue's figure of the tiles."""
+        if self.cloud:
+            return self.cloud.cloud_aoi
+        told = [p.cloud_tile for p in self.products if p.cloud_tile is not None]
+        return round(sum(told) / len(told), 4) if told else 0.0
 
     @property
     def id(self) -> str:
@@ -58,6 +63,8 @@ def _s2_refusal(p: Product, s: Settings, date: str) -> tuple[str, Any, Any]:
     limit = max(s.max_cloud_tile, s.max_cloud_aoi if date == "t0" else s.max_cloud_aoi_t1)
     if p.cloud_tile is not None and p.cloud_tile > limit:
         return "R_CLOUD", round(p.cloud_tile, 2), limit
+    if not p.online:
+        return "R_OFFLINE", "archived", "online"
     return "", None, None
 
 
@@ -88,7 +95,7 @@ def select_s2(products: Iterable[Product], settings: Settings, coverage: Coverag
     names = settings.s2_t0 if date == "t0" else settings.s2_t1
     window = settings.t0 if date == "t0" else settings.t1
     if names:
-        return resolve_names(names, list(products))
+        return resolve_names(names, list(products), settings.exact_names)
     good = []
     for product in products:
         code, value, limit = _s2_refusal(product, settings, date)
@@ -103,10 +110,11 @@ def select_s2(products: Iterable[Product], settings: Settings, coverage: Coverag
     return _versions(good, overlap, log, date)
 
 
-def resolve_names(names: Sequence[str], products: Sequence[Product]) -> list[Product]:
+def resolve_names(names: Sequence[str], products: Sequence[Product], exact_only: bool = False) -> list[Product]:
     """Products of the given names; a name that was reprocessed away resolves to its newest version with a warning.
 
-    raises  LookupError
+    exact_only  refuse such a version
+    raises      LookupError naming the product, and the version that was refused
     """
     found = []
     for name in names:
@@ -120,9 +128,12 @@ def resolve_names(names: Sequence[str], products: Sequence[Product]) -> list[Pro
         ]
         if not exact and not same:
             raise LookupError(name)
+        if not exact and exact_only:
+            raise LookupError(f"{name} was reprocessed to {max(p.name for p in same)}, which exact names refuse")
         best = exact[0] if exact else max(same, key=lambda p: (p.baseline, p.generated, p.name))
         if not exact:
-            best = replace(best, warnings=(*best.warnings, f"W_SUBSTITUTE: {best.name} stands for {wanted.name}"))
+            warning = f"W_SUBSTITUTE: {best.name} stands for {wanted.name}"
+            best = replace(best, substitutes=wanted.name, warnings=(*best.warnings, warning))
         found.append(best)
     return found
 
@@ -174,6 +185,17 @@ def make_scenes(products: Iterable[Product], tiles: Sequence[str], settings: Set
     return sorted(scenes, key=lambda s: (s.start, s.id))
 
 
+def _too_empty(members: tuple[Product, ...], settings: Settings) -> tuple[str, float, float, str] | None:
+    """Without pixels: the data of whole tiles, as the catalogue tells them, are less than the area needs."""
+    if not settings.area_km2 or any(p.nodata_tile is None for p in members):
+        return None
+    most = sum((100 - (p.nodata_tile or 0.0)) / 100 * _TILE_KM2 for p in members) / settings.area_km2
+    if most >= settings.coverage:
+        return None
+    told = ", ".join(f"{p.nodata_tile:.2f} % of T{p.tile}" for p in members)
+    return "R_NODATA", round(most, 4), settings.coverage, f"no data in {told}: at most {most:.4f} of the area"
+
+
 def _judge(members: tuple[Product, ...], settings: Settings, coverage: Coverage, cloud: Cloud,
            date: str) -> tuple[Scene, tuple[str, float, float, str] | None]:  # fmt: skip
     need = settings.coverage
@@ -183,8 +205,9 @@ def _judge(members: tuple[Product, ...], settings: Settings, coverage: Coverage,
     stats = cloud(members)
     scene = Scene(members, stats)
     if stats is None:
-        short = share < need
-        return scene, ("R_COVERAGE", round(share, 4), need, f"footprint {share:.4f} < {need:.4f}") if short else None
+        if share < need:
+            return scene, ("R_COVERAGE", round(share, 4), need, f"footprint {share:.4f} < {need:.4f}")
+        return scene, _too_empty(members, settings)
     if stats.valid_aoi < need:
         return scene, ("R_NODATA", stats.valid_aoi, need, f"valid pixels {stats.valid_aoi:.4f} < {need:.4f}")
     fixed = settings.s2_t0 if date == "t0" else settings.s2_t1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -18,12 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 M = TypeVar("M", bound=BaseModel)
 
 
-def load(path: Path) -> Conf:
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Conf:
     """Read, merge and check a configuration.
 
+    overrides  dotted key -> value of the command line; checked like the values of the file
     raises  ConfigError (exit 65): every problem on its own line as file:line
     """
     document = _with_parent(yaml_rules.read(path))
+    for dotted, value in (overrides or {}).items():
+        _override(document, dotted, value)
     conf = _validate(document, Conf)
     problems = _cross_checks(conf, document)
     if problems:
@@ -51,6 +55,18 @@ def _with_parent(document: Document) -> Document:
             f"{where}: {name} extends another file; one level is allowed.", "Extend default.yaml directly."
         )
     return Document(document.path, _merge(parent.data, document.data), {**parent.lines, **document.lines})
+
+
+def _override(document: Document, dotted: str, value: Any) -> None:
+    """Set one key; messages about it then name the command line in place of a line of the file."""
+    *sections, last = dotted.split(".")
+    inner = document.data
+    for name in sections:
+        if not isinstance(inner.get(name), dict):
+            inner[name] = {}
+        inner = inner[name]
+    inner[last] = value
+    document.lines[tuple(dotted.split("."))] = "command line"
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +161,26 @@ def _cross_checks(conf: Conf, document: Document) -> list[str]:
     )
     if conf.source == "search":
         _check_dates(conf, need)
+        _check_search(conf, need)
     return problems
+
+
+def _check_search(conf: Conf, need: Any) -> None:
+    """What each provider cannot do without."""
+    search = conf.search
+    if search.provider == "local":
+        need(
+            bool(search.archive),
+            ("search", "archive"),
+            "search.archive is not set; provider local searches that folder",
+        )
+    if search.provider == "gee":
+        need(
+            search.download_from in ("sara", "cdse"),
+            ("search", "download_from"),
+            "provider gee serves no products: set search.download_from to sara or cdse",
+        )
+        need(bool(search.gee_project), ("search", "gee_project"), "provider gee needs search.gee_project")
 
 
 def _check_dates(conf: Conf, need: Any) -> None:
