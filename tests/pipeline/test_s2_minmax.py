@@ -18,7 +18,10 @@ from utils.science import indices
 
 ROOT = Path(__file__).parents[2]
 A, B = "20190104T000241_20190104T001612_T55HGA", "20190809T000239_20190809T001430_T55HGA"
-C, D = "20190104T000241_20190104T001559_T55HGB", "20200204T000241_20200204T001559_T55HGB"
+C, D = (
+    "20190104T000241_20190104T001559_T55HGB",
+    "20200101T000241_20200101T001559_T55HGB",
+)  # D: in the first hour of its year
 
 
 def configuration(folder: Path, url: str) -> Path:
@@ -58,7 +61,10 @@ def expected(world: World, names: tuple[str, ...], images: tuple[str, ...], clea
 @pytest.fixture
 def world() -> World:
     images = {A: 1, B: 2, C: 3, D: 4}
-    return ee_world.make_world(images, tuple(images), ())
+    world = ee_world.make_world(images, tuple(images), ())
+    ee_world.planes(world, gee_graph.CLOUD_SCORE_PLUS, A)["cs"][45, 50] = 0.9
+    ee_world.planes(world, gee_graph.S2["L2A"], A)["B4"][45, 50] = -500  # counts as 0: NDVI stays below 1
+    return world
 
 
 @pytest.mark.parametrize("clear_only", [True, False])
@@ -79,6 +85,7 @@ def test_ranges_of_two_years(world: World, tmp_path: Path, clear_only: bool) -> 
         for name, ends in expected(world, names, images, clear_only).items():
             wanted[year, tile, name] = (len(images), *(pytest.approx(v, abs=1e-9) for v in ends))
     assert found == wanted
+    assert found["2019", "55HGA", "NDVI"][2] == 1.0
     facts = json.loads(table.with_suffix(".json").read_text())
     assert facts["schema"] == "s2cr.s2_minmax/1" and facts["years"] == [2019, 2020] and len(facts["rows"]) == 15
     assert (facts["clear"] is None) != clear_only and facts["collection"] == "COPERNICUS/S2_SR_HARMONIZED"
