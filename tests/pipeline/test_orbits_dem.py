@@ -63,7 +63,7 @@ class Work:
             "t1": (dt.date(2020, 1, 28), dt.date(2020, 2, 18)),
         }
         conf = {
-            "extends": "default.yaml", "work": str(self.folder), "search": {"endpoints": self.server.endpoints},
+            "extends": "default.yaml", "work": str(self.folder), "search": {"provider": "cdse", "endpoints": self.server.endpoints},
             "dates": {name: {"start": start, "end": end} for name, (start, end) in windows.items()},
         }  # fmt: skip
         (self.folder.parent / "default.yaml").write_bytes((ROOT / "confs" / "default.yaml").read_bytes())
