@@ -183,6 +183,39 @@ def test_without_login_the_second_source_is_refused(work: Work, tmp_path: Path) 
     assert "Second source:" in err and f"orbits/{FEBRUARY}" in work.files()
 
 
+def test_catalogue_away_bucket_listing_instead(work: Work) -> None:
+    work.server.failing, work.server.page = {"/odata": 503}, 1
+    work.run("fetch_orbits", S2CR_TRIES="1")
+    assert set(work.files()) == {f"orbits/{NEW}", f"orbits/{FEBRUARY}"}
+    assert len(work.server.asked("/odata")) == 1 and len(work.server.asked("/orbits/", "GET")) == 3 + 2
+
+
+def test_everything_away_is_67(work: Work) -> None:
+    work.server.failing = {"/": 503}
+    for command in ("fetch_orbits", "fetch_dem"):
+        assert "no answer after 1 tries" in work.run(command, code=67, S2CR_TRIES="1")[1]
+    assert not list((work.folder / "raw").rglob("*"))
+
+
+def test_a_signal_is_75_and_the_next_run_resumes(work: Work) -> None:
+    work.server.orbits = {name: orbit_body(name, vectors=30_000) for name in (NEW, FEBRUARY)}
+    work.server.chunk_s = 0.05
+    process = work.start("fetch_orbits")
+    part = work.folder / "raw" / "orbits" / "incoming" / f"{NEW}.part"
+    until = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size > 3 << 20) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75 and "it resumes" in err
+    there = part.stat().st_size
+    assert 3 << 20 < there < len(work.server.orbits[NEW])
+    work.server.chunk_s = 0.0
+    work.run("fetch_orbits")
+    record = work.lock()[NEW.removesuffix(".EOF")]
+    assert record["bytes_received"] == len(work.server.orbits[NEW]) - there + (1 << 20)
+
+
 def test_from_a_folder_without_any_request(work: Work, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "2019"
     folder.mkdir(parents=True)
