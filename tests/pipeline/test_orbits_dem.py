@@ -321,3 +321,36 @@ def test_kill_and_run_again(work: Work, command: str, tmp_path: Path) -> None:
 
 def _lasting(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in ("bytes_received", "requests")}
+
+
+def test_the_stage_download_keeps_orbits(tmp_path: Path) -> None:
+    """make_scene, find_images, download, then orbits from a folder: download takes the new lock over and is fresh."""
+    conf = {
+        "extends": "default.yaml", "work": str(tmp_path / "work"), "report": {"synthetic": True},
+        "scene": {"enabled": True, "size_px": 128, "fires": 1, "confusers": ["rain"], "speckle": False},
+        "area": {"geojson": "{scene}/area.geojson", "epsg": 32755}, "search": {"archive": "{scene}/archive"},
+        "dates": {"t0": {"start": dt.date(2019, 11, 1), "end": dt.date(2019, 11, 15)},
+                  "t1": {"start": dt.date(2020, 1, 28), "end": dt.date(2020, 2, 12)}},
+        "preprocess": {"dem": {"path": "{scene}/dem.tif"}},
+    }  # fmt: skip
+    (tmp_path / "conf.yaml").write_text(yaml.safe_dump(conf))
+    (tmp_path / "default.yaml").write_bytes((ROOT / "confs" / "default.yaml").read_bytes())
+    work = Work(tmp_path / "work", Buckets())
+    for stage in ("make_scene", "find_images", "download"):
+        work.run(stage)
+    products = [n for n, r in work.lock().items() if r["mission"] == "S1"]
+    assert len(products) == 2 and len(work.lock()) == 5
+    (tmp_path / "mine").mkdir()
+    for product in map(parse_name, products):
+        first, last = product.start - dt.timedelta(days=1), product.start + dt.timedelta(days=1)
+        name = (
+            f"{product.platform}_OPER_AUX_POEORB_OPOD_20200301T120000_V{first:%Y%m%d}T225942_{last:%Y%m%d}T005942.EOF"
+        )
+        (tmp_path / "mine" / name).write_bytes(orbit_body(name))
+    work.run("fetch_orbits", "--from", str(tmp_path / "mine"))
+    assert len(work.lock()) == 7
+    assert "needs download, which is not up to date" in work.run("preprocess_s2", code=66)[1]
+    work.run("download")
+    assert sorted(r["mission"] for r in work.lock().values()) == ["DEM", "ORBIT", "ORBIT", "S1", "S1", "S2", "S2"]
+    assert "up to date" in work.run("download")[1]
+    assert "2 of 2 products had theirs" in work.run("fetch_orbits")[1]
