@@ -186,6 +186,9 @@ def test_a_wrong_option_is_a_wrong_configuration(hub: Hub, run: Run) -> None:
         in run(hub.url, "cdse", "--t1", "2019-01-01", "2019-02-01", code=65).stderr
     )
     assert "set search.download_from to sara or cdse" in run(hub.url, "cdse", "--provider", "gee", code=65).stderr
+    for name in ("nonsense", RADAR0.name):
+        said = run(hub.url, "cdse", "--s2-t1", name, code=65).stderr
+        assert f"search.s2_t1: {name!r} is no Sentinel-2 product name.\nCorrect the name." in said
     assert "search.archive is not set" in run(hub.url, "cdse", "--provider", "local", code=65).stderr
     assert hub.log == []
 
