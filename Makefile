@@ -15,7 +15,7 @@ s2cr = ./s2cr
 part = $(if $(PART),--part $(PART))
 
 .PHONY: help env demo test lint types docs docs-check bench results clean-demo plan doctor area \
-  make_scene find_images search download preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
+  make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
   mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax
@@ -58,6 +58,10 @@ find_images: make_scene ## find clear Sentinel-2 pairs and the closest Sentinel-
 search: find_images ## same as find_images
 download: find_images ## fetch and verify the products
 	@$(s2cr) download $(CONF)
+fetch_orbits: find_images ## precise orbits again, for a pair that had none
+	@$(s2cr) fetch_orbits $(CONF) $(ARGS)
+fetch_dem: find_images ## height tiles of the area again
+	@$(s2cr) fetch_dem $(CONF) $(ARGS)
 preprocess_s1: download ## Sentinel-1 to terrain-flattened gamma0 (PART=i/N)
 	@$(s2cr) preprocess_s1 $(CONF) $(part)
 preprocess_s2: download ## Sentinel-2 to reflectance and clear mask (PART=i/N)

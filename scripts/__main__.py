@@ -11,6 +11,8 @@ OTHERS = {
     "conf": "check, show and explain a configuration",
     "docs": "write or check the generated pages",
     "doctor": "what this machine lacks, with remedies",
+    "fetch_dem": "height tiles of the area into raw/dem",
+    "fetch_orbits": "precise orbits of the pairs into raw/orbits",
     "from_names": "search and download for fixed Sentinel-2 products",
     "models": "list the models with parameters and cost",
     "plan": "stages fresh or stale, and why",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from scripts._context import Context
 from utils.io import pictures, raster, safe_s1
 from utils.io.dem import Heights, read_heights
+from utils.io.download_lock import fetched_heights, orbit_files
 from utils.io.orbit_file import find_precise, read_orbit_file
 from utils.io.safe import SafeProduct
 from utils.science import calibrate, s1_chain
 from utils.science.geocode import ImageGeometry, make_nodes
 from utils.science.grid import Grid, Window
+from utils.workflow.errors import ConfigError
 from utils.workflow.files import atomic_json
 
 
@@ -29,7 +32,10 @@ def with_orbit(ctx: Context, note: safe_s1.Annotation) -> tuple[safe_s1.Annotati
     """The annotation with the configured orbit, and the name of the orbit file."""
     if ctx.conf.preprocess.orbit == "annotation":
         return note, "annotation"
-    path = find_precise(ctx.layout.raw / "orbits", note.mission, note.first_line_time, note.last_line_time)
+    files = orbit_files(ctx.layout.raw)
+    path = find_precise(files, note.mission, note.first_line_time, note.last_line_time)
+    if "AUX_RESORB" in path.name:
+        ctx.warn(f"W_RESORB: {note.mission} {note.first_line_time}: no precise orbit was fetched; {path.name} is used")
     states = read_orbit_file(path, note.mission, note.first_line_time, note.last_line_time)
     precise = replace(
         note, orbit_times=states.times, orbit_position_m=states.position_m, orbit_velocity_m_s=states.velocity_m_s
@@ -37,18 +43,36 @@ def with_orbit(ctx: Context, note: safe_s1.Annotation) -> tuple[safe_s1.Annotati
     return precise, path.name
 
 
+def height_raster(ctx: Context) -> Path:
+    """Where heights come from: preprocess.dem.path, or its copy in raw/; when it is empty, what download fetched.
+
+    raises  ConfigError when neither is there
+    """
+    text = ctx.conf.preprocess.dem.path
+    if text is not None:
+        path = ctx.resolve(text)
+        copy = ctx.layout.raw / "dem" / path.name
+        return copy if copy.is_file() else path
+    fetched = fetched_heights(ctx.layout.raw)
+    if fetched is None:
+        raise ConfigError(
+            "preprocess.dem.path is not set, and no height tiles were fetched.",
+            "Run: ./s2cr fetch_dem CONF, or set it to a height raster of the area and its surroundings.",
+        )
+    return fetched
+
+
 def heights(ctx: Context, grid: Grid, geometry: ImageGeometry) -> tuple[Heights, Grid, Window]:
     """Heights on the area's grid, grown until no terrain outside can matter."""
     dem = ctx.conf.preprocess.dem
-    path = ctx.resolve(dem.path or "")
-    copy = ctx.layout.raw / "dem" / path.name
+    path = height_raster(ctx)
     geoid = ctx.resolve(dem.geoid_grid) if dem.geoid_grid else None
     margin, nodes = 0, make_nodes(geometry, grid, 0.0, 500.0)
     needed = s1_chain.margin_px(nodes, 0.0)
     while margin < needed:
         margin = needed
         grown = grid.window(Window(-margin, -margin, grid.rows + 2 * margin, grid.cols + 2 * margin))
-        found = read_heights(copy if copy.is_file() else path, grown, dem.vertical, geoid, dem.missing)
+        found = read_heights(path, grown, dem.vertical, geoid, dem.missing)
         needed = s1_chain.margin_px(nodes, float(found.height_m.max() - found.height_m.min()))
     return found, grown, Window(margin, margin, grid.rows, grid.cols)
 

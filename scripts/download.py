@@ -1,115 +1,158 @@
 """Bring the products of the pairs and the height raster into raw/, each verified before it gets its name.
 
-Reads   search/pairs.json, search.archive, preprocess.dem.path
+Reads   search/pairs.json, search.archive or the services of search.endpoints, preprocess.dem.path
 Writes  raw/date1/<NAME>.zip, raw/date2/<NAME>.zip  read-only; a product of two dates is stored once
-        raw/dem/<file>.tif, raw/downloads.lock.json  sizes, MD5, SHA-256 and the checks passed
-Items   one per file                            Fails  66 broken product, 69 disk, 71 some failed, 78 copy never verified
+        raw/orbits/*.EOF, raw/dem/*.tif              of online providers; the height raster of the configuration
+        raw/downloads.lock.json                      sizes, MD5, SHA-256, where from, and the checks passed
+Items   one per product                         Fails  66 broken product, 67 network, 68 archived, 69 disk, 71 some failed,
+                                                       75 interrupted (resumes), 76 login, 78 never verified
 Example  ./s2cr download confs/demo.yaml
+Example  ./s2cr download confs/nsw_south_coast.yaml --dry-run
 Example  ./s2cr download confs/demo.yaml --verify-only
 """
 
 if not __package__:
     import _direct  # noqa: F401
-import json
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scripts._stage import Context, Report, stage
 
-_OPTIONS = (click.option("--verify-only", is_flag=True, help="Hash everything present again; fetch nothing."),)
+if TYPE_CHECKING:
+    from scripts._download import Online, Wanted
+
+_OPTIONS = (
+    click.option("--rank", metavar="N|all", help="Which ranked pair to fetch from an online provider, or all."),
+    click.option("--jobs", type=click.IntRange(1, 4), help="Files fetched at once; services allow 4 connections."),
+    click.option("--unpack", is_flag=True, help="Unpack zips to .SAFE folders."),
+    click.option("--link", type=click.Choice(["copy", "hardlink", "symlink"]), help="How local products enter raw/."),
+    click.option("--no-orbits", is_flag=True, help="Fetch no orbit files."),
+    click.option("--no-dem", is_flag=True, help="Fetch no height tiles."),
+    click.option("--reserve-gib", type=click.FloatRange(min=0), help="Disk space to leave free."),
+    click.option("--verify-only", is_flag=True, help="Hash everything present again; fetch nothing."),
+)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """One file to fetch: source, target, mission (S1, S2, DEM) and the pairs that need it."""
+def _overrides(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration keys that options of the command line replace."""
+    out = {f"download.{key}": values[key] for key in ("jobs", "link", "reserve_gib") if values[key] is not None}
+    if values["rank"] is not None:
+        out["download.rank"] = int(values["rank"]) if values["rank"].isdigit() else values["rank"]
+    if values["unpack"]:
+        out["download.unpack"] = True
+    return out | {f"download.{key}": False for key in ("orbits", "dem") if values[f"no_{key}"]}
 
-    source: Path
-    target: Path
-    mission: str
-    pairs: tuple[str, ...]
 
-
-@stage("download", options=_OPTIONS, always=lambda extra: bool(extra["verify_only"]))
+@stage("download", options=_OPTIONS, always=lambda extra: bool(extra["verify_only"]), overrides=_overrides)
 def run(ctx: Context) -> Report:
-    from utils.io import download_lock, transfer
+    from scripts import _download
 
-    wanted = _wanted(ctx)
     if ctx.extra["verify_only"]:
         return _verify(ctx)
-    sizes = {name: transfer.size_of(w.source) for name, w in wanted.items() if w.source.exists()}
-    waiting = [name for name in sizes if not (ctx.status_of(name) == "done" and wanted[name].target.exists())]
+    document = _download.read_pairs(ctx)
+    wanted = _download.plan(ctx, document)
+    online = _download.Online(ctx, document) if document["provider"]["download"] != "local" else None
+    waiting = [one for one in wanted.values() if not (ctx.status_of(one.name) == "done" and one.target.exists())]
     if ctx.options.dry_run:
-        for name in waiting:
-            ctx.log.info("%8.1f MiB  %s", sizes[name] / 2**20, name)
-    elif ctx.conf.download.link == "copy":
-        transfer.need_space(ctx.layout.raw, [sizes[name] for name in waiting], ctx.conf.download.reserve_gib)
-    for item in ctx.todo(wanted, unit="file"):
-        with item:
-            _fetch(ctx, item, wanted[item.id])
+        _say(ctx, waiting, online)
+    elif online is not None or ctx.conf.download.link == "copy":
+        _need_space(ctx, waiting)
+    _fetch_all(ctx, wanted, waiting, online)
+    return _close(ctx, document, wanted, online)
+
+
+def _say(ctx: Context, waiting: "list[Wanted]", online: "Online | None") -> None:
+    """Names, sizes, free disk and the requests that a run would make."""
+    from utils.io.local_copy import free_bytes
+    from utils.workflow.errors import Error
+
+    for one in waiting:
+        size = one.size()
+        try:
+            place = online.question(one) if online is not None and one.source is None else ""
+        except Error as error:
+            place = f"{error}"
+        ctx.log.info("%s  %s  %s", "  size ?     " if size is None else f"{size / 2**20:8.1f} MiB", one.name, place)
+    known = sum(one.size() or 0 for one in waiting)
+    requests = sum(one.source is None for one in waiting)
+    ctx.log.info("dry run: %d files, %.1f MiB, %.1f GiB free, %d requests", len(waiting), known / 2**20,
+                 free_bytes(ctx.layout.raw) / 2**30, requests)  # fmt: skip
+
+
+def _need_space(ctx: Context, waiting: "list[Wanted]") -> None:
+    from utils.io.local_copy import need_space
+    from utils.io.transfer import UNKNOWN_BYTES
+
+    sizes = []
+    for one in waiting:
+        size, part = one.size(), one.target.with_name(f"{one.name}.zip.part")
+        there = part.stat().st_size if part.exists() else 0
+        sizes.append(max(0, (UNKNOWN_BYTES if size is None else size) - there))
+    need_space(ctx.layout.raw, sizes, ctx.conf.download.reserve_gib, ctx.conf.download.unpack)
+
+
+def _fetch_all(ctx: Context, wanted: "dict[str, Wanted]", waiting: "list[Wanted]", online: "Online | None") -> None:
+    """Workers fetch, this thread records in order: what a killed run had finished but not recorded is verified again
+    from the disk by the next."""
+    from scripts import _download
+    from scripts._progress import Progress
+    from utils.io import download_lock
+    from utils.io.safe import MANIFEST
+
+    progress = Progress({one.name: one.size() for one in waiting}, ctx.log, ctx.options.quiet)
+    jobs = ctx.conf.download.jobs if online is not None else 1  # copies share one disk
+
+    def bring(one: "Wanted", stop: Any) -> Any:
+        return _download.bring(ctx, online, progress, one, stop)
+
+    interrupt = online.web.interrupt if online is not None else lambda: None
+    with _download.Workers(jobs, progress, bring, interrupt) as workers:
+        for item in ctx.todo(wanted, unit="file"):
+            for one in waiting[: ctx.options.limit]:  # all at once, and only when there is anything to do
+                workers.start(one)
+            one = wanted[item.id]
+            with item:
+                received, instead = workers.result(one)
+                item.output(one.target / MANIFEST if one.target.is_dir() else one.target)
+                item.data.update(received.record(), file=one.target.relative_to(ctx.layout.raw).as_posix(), date=one.date,
+                                 mission=one.mission, pairs=list(one.pairs), provider=one.provider)  # fmt: skip
+                if instead:
+                    item.data["product"] = instead
+                    ctx.warn(f"W_SUBSTITUTE: {one.name} is not there any more, {instead} took its place")
+            if ctx.status_of(item.id) == "done":
+                download_lock.merge_lock(ctx.layout.raw, {item.id: ctx.data_of(item.id)})
+
+
+def _close(ctx: Context, document: dict[str, Any], wanted: "dict[str, Wanted]", online: "Online | None") -> Report:
+    """The lock as a whole, then what belongs to the products."""
+    from utils.io import download_lock, local_copy
+
     records = {name: ctx.data_of(name) for name in wanted if ctx.status_of(name) == "done"}
     if not ctx.partial:
         download_lock.write_lock(ctx.layout.raw, records)
         ctx.output(ctx.layout.raw / download_lock.NAME)
-        for stray in transfer.stray_files(ctx.layout.raw, [record["file"] for record in records.values()]):
+        known = [record["file"] for record in download_lock.read_lock(ctx.layout.raw).values()]
+        for stray in local_copy.stray_files(ctx.layout.raw, known):
             ctx.warn(f"raw/{stray} belongs to no pair; no later stage reads it")
     total = sum(record["size"] for record in records.values())
-    return ctx.report(
-        {"bytes": total, "files": len(records)}, f"{len(records)} files, {total / 2**20:.1f} MiB verified"
-    )
-
-
-def _wanted(ctx: Context) -> dict[str, Wanted]:
-    """Everything that the pairs name, by item id: S2 first, because a bad scene makes its radar data useless."""
-    from utils.workflow.errors import ConfigError
-
-    pairs = json.loads(ctx.layout.pairs_json.read_text(encoding="utf-8"))
-    if ctx.conf.search.archive is None:
-        raise ConfigError("search.archive is not set.", "Set it to the folder that find_images searched.")
-    archive = ctx.resolve(ctx.conf.search.archive)
-    found: dict[str, Wanted] = {}
-    for sensor in ("s2", "s1"):
-        for pair in pairs["pairs"]:
-            for date in ("date1", "date2"):
-                for name in pair[date][sensor]["products"]:
-                    source = archive / pairs["products"][name]["href"]
-                    ending = ".SAFE" if source.is_dir() else ".zip"
-                    old = found.get(name) or Wanted(
-                        source, ctx.layout.raw / date / f"{name}{ending}", sensor.upper(), ()
-                    )
-                    found[name] = replace(old, pairs=tuple(dict.fromkeys((*old.pairs, pair["id"]))))
-    if ctx.conf.preprocess.dem.path is not None:
-        dem = ctx.resolve(ctx.conf.preprocess.dem.path)
-        found[dem.stem] = Wanted(dem, ctx.layout.raw / "dem" / dem.name, "DEM", ())
-    return found
-
-
-def _fetch(ctx: Context, item: Any, wanted: Wanted) -> None:
-    from utils.io import transfer
-    from utils.io.safe import MANIFEST
-    from utils.workflow.errors import InputError
-
-    if not wanted.source.exists():
-        raise InputError(f"{wanted.source}: no such file.", "Run make find_images again: the archive has changed.")
-    if wanted.mission == "DEM":
-        received = transfer.fetch_file(wanted.source, wanted.target)
-    else:
-        received = transfer.fetch_local(wanted.source, wanted.target, item.id, ctx.conf.download.link)
-    item.output(wanted.target / MANIFEST if wanted.target.is_dir() else wanted.target)
-    item.data.update(received.record(), file=wanted.target.relative_to(ctx.layout.raw).as_posix(),
-                     mission=wanted.mission, pairs=list(wanted.pairs), provider="local")  # fmt: skip
+    metrics = {"bytes": total, "files": len(records)}
+    if online is not None:
+        metrics |= {"requests": online.web.requests_made,
+                    "bytes_received": sum(record.get("bytes_received", 0) for record in records.values())}  # fmt: skip
+    return ctx.report(metrics, f"{len(records)} files, {total / 2**20:.1f} MiB verified")
 
 
 def _verify(ctx: Context) -> Report:
     """Hash all files of the lock again; writes nothing."""
-    from utils.io import download_lock, transfer
+    from utils.io import download_lock, local_copy
     from utils.workflow.errors import VerificationError
 
     raw = ctx.layout.raw
     records = download_lock.read_lock(raw)
-    bad = [r["file"] for _, r in sorted(records.items()) if not transfer.intact(raw / r["file"], r, deep=True)]
+    bad = [r["file"] for _, r in sorted(records.items()) if not local_copy.intact(raw / r["file"], r, deep=True)]
     if bad:
         raise VerificationError(
             f"{len(bad)} of {len(records)} files of raw/ differ from {download_lock.NAME}; the first: {bad[0]}.",

@@ -1,6 +1,7 @@
 """Turn Sentinel-1 IW GRD products into terrain-flattened gamma0 on the grid of the area.
 
-Reads   raw/downloads.lock.json and the products that it names, the height raster of preprocess.dem
+Reads   raw/downloads.lock.json and the products and orbits that it names, the height raster of preprocess.dem
+        or the fetched raw/dem/dem.tif
 Writes  preprocessed/sentinel1/<product>/gamma0_vv.tif, gamma0_vh.tif  float32 linear power, nodata NaN
         mask.tif  uint8 bits: 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border noise
         incidence.tif (on request, degrees), product.json, quicklook.png
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 @stage("preprocess_s1")
 def run(ctx: Context) -> Report:
+    from scripts import _sentinel1 as steps
     from utils.io.download_lock import products_of
     from utils.io.footprint import aoi_grid
     from utils.io.safe import open_product
     from utils.science.threads import use_threads
     from utils.workflow import config
-    from utils.workflow.errors import ConfigError, ExternalError, NothingFoundError
+    from utils.workflow.errors import ExternalError, NothingFoundError
 
     conf = ctx.conf.preprocess
     if conf.backend == "snap":
@@ -35,10 +37,7 @@ def run(ctx: Context) -> Report:
             "preprocess.backend is snap, but the SNAP engine comes with bash_scripts/ in a later release.",
             "Set preprocess.backend: native.",
         )
-    if conf.dem.path is None:
-        raise ConfigError(
-            "preprocess.dem.path is not set.", "Set it to a height raster of the area and its surroundings."
-        )
+    steps.height_raster(ctx)  # refused before the first product
     use_threads(conf.threads)
     grid = aoi_grid(ctx.conf.area, config.ROOT, ctx.layout.work, config.scene_dir(ctx.conf))
     paths = products_of(ctx.layout.raw, "S1")
@@ -86,7 +85,7 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
         "RELATIVE_ORBIT": product.manifest().relative_orbit, "ACQ_START": main.first_line_time, "ACQ_STOP": main.last_line_time,
         "IPF": "{}.{:02d}".format(*safe_s1.ipf_of(product)), "BORDER_NOISE": "dn0" if border is None else "masked",
         "SPECKLE": f"{conf.speckle.filter} {conf.speckle.window}x{conf.speckle.window} ENL {conf.speckle.enl}",
-        "DEM": ctx.resolve(conf.dem.path or "").name, "DEM_VERTICAL": heights.vertical, "GEOID": heights.geoid,
+        "DEM": steps.height_raster(ctx).name, "DEM_VERTICAL": heights.vertical, "GEOID": heights.geoid,
         "RESAMPLING": conf.resampling, "SRGR_TIME": conf.srgr_time, "AZIMUTH_SPACING": conf.azimuth_spacing,
     }  # fmt: skip
     facts = {

@@ -133,10 +133,14 @@ def test_stale_pairs_are_told(scene: Scene) -> None:
     assert "is not of this configuration" in (scene.work / "search" / "area" / "area.html").read_text()
 
 
-def test_rank_and_thumbnails(scene: Scene) -> None:
+def test_rank_and_thumbnails(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = scene.work.parent / "wide.yaml"
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody is logged in
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     assert "no pair of rank 2; there are 1" in scene.run("area", "--rank", 2, conf=wide, code=2).stderr
-    refused = scene.run("area", "--thumbnails", conf=wide, code=76)
+    project = scene.work.parent / "project.yaml"
+    project.write_text(wide.read_text().replace("max_cloud_aoi", "gee_project: none, max_cloud_aoi"))
+    refused = scene.run("area", "--thumbnails", conf=project, code=76)
     assert "Earth Engine" in refused.stderr and "earthengine authenticate" in refused.stderr
 
 
@@ -151,7 +155,7 @@ def test_without_a_search(scene: Scene, tmp_path: Path) -> None:
     folder = tmp_path / "w" / "search" / "area"
     names = {"area.geojson", "area_utm.geojson", "area.wkt", "grid.json", "tiles.geojson", "area.png", "area.html"}
     assert {p.name for p in folder.iterdir()} == names
-    assert "No pair." in (folder / "area.html").read_text()
+    assert "Area, not searched yet" in (folder / "area.html").read_text()
     image = np.asarray(Image.open(folder / "area.png").convert("RGB")).astype(int)
     assert (np.abs(image - np.asarray((185, 28, 28))).max(axis=2) < 30).sum() > 1000
     assert shapely.from_wkt((folder / "area.wkt").read_text()).hausdorff_distance(area_of(scene)) < 1e-6

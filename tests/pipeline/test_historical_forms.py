@@ -130,6 +130,7 @@ def test_old_target_names(scene: Scene) -> None:
     found = make("find_image", scene.conf("old"))
     assert found.returncode == 0 and "find_image is now find_images" in found.stderr, found.stderr
     assert (scene.work / "search" / "pairs.json").is_file()
+    assert make("geojson_2_wkt", scene.conf("old")).stdout.splitlines()[-1].startswith("POLYGON ((149.")
     for target in ("download_image", "download_images_from_s2name"):
         result = make(target, scene.conf("old"))
         assert result.returncode == 0 and f"{target} is now download" in result.stderr, result.stderr

@@ -121,6 +121,12 @@ def test_months() -> None:
     assert records.months(day(2020, 1, 1), day(2020, 1, 1)) == []
 
 
+def test_bytes_come_from_another_provider() -> None:
+    with pytest.raises(ConfigError, match="serves no products") as caught:
+        gee.locate(records.s2_product(S2))
+    assert caught.value.exit_code == 65 and "search.download_from" in caught.value.remedy
+
+
 def test_zones_and_band_names() -> None:
     assert (records.utm_epsg("55HGA"), records.utm_epsg("43RCP"), records.utm_epsg("32NAA")) == (32755, 32643, 32632)
     assert [gee_graph.catalogue_band(b) for b in ("B02", "B8A", "B11", "B12")] == ["B2", "B8A", "B11", "B12"]

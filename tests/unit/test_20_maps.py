@@ -206,6 +206,6 @@ def test_outlines_of_the_map_tell_products_and_share() -> None:
     assert words == [
         "Sentinel-2 t0: S2B 2019-11-06 T55HGB",
         "Shared by area, tiles and passes: 50.0 % of the area",
-        "Target grid, 1000 x 1000 px of 10 m, EPSG:32755",
         "Area of interest",
+        "Target grid, 1000 x 1000 px of 10 m, EPSG:32755",
     ]

@@ -39,15 +39,26 @@ def test_newest_covering_file_of_the_mission(tmp_path: Path) -> None:
     newest = _write(tmp_path, created="20200126T120000")
     _write(tmp_path, mission="S1B", created="20200130T120000")
     _write(tmp_path, day="20200104T225942_20200106T005942", created="20200131T120000")
-    assert find_precise(tmp_path, "S1A", FIRST, LAST) == newest
+    assert find_precise(tmp_path.glob("*"), "S1A", FIRST, LAST) == newest
+
+
+def test_precise_before_restituted_and_only_named_files(tmp_path: Path) -> None:
+    precise = _write(tmp_path)
+    restituted = tmp_path / precise.name.replace("POEORB", "RESORB").replace("20200125", "20210101")
+    restituted.write_bytes(precise.read_bytes())
+    assert find_precise([restituted, precise], "S1A", FIRST, LAST) == precise
+    assert find_precise([restituted], "S1A", FIRST, LAST) == restituted
+    precise.unlink()
+    with pytest.raises(InputError, match="no POEORB orbit file of S1A"):
+        find_precise([precise], "S1A", FIRST, LAST)  # named, but gone
 
 
 def test_nothing_fits(tmp_path: Path) -> None:
-    _write(tmp_path, mission="S1B")
-    for folder in (tmp_path, tmp_path / "absent"):
+    path = _write(tmp_path, mission="S1B")
+    for files in ([path], []):
         with pytest.raises(InputError, match="no POEORB orbit file of S1A") as caught:
-            find_precise(folder, "S1A", FIRST, LAST)
-        assert "preprocess.orbit: annotation" in caught.value.remedy
+            find_precise(files, "S1A", FIRST, LAST)
+        assert "fetch_orbits" in caught.value.remedy and "preprocess.orbit: annotation" in caught.value.remedy
 
 
 def test_state_vectors_of_the_scene_and_60_s_around(tmp_path: Path) -> None:

@@ -280,3 +280,10 @@ def test_what_a_search_left_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "pairs.json").write_text("{")
     with pytest.raises(InputError, match="malformed"):
         search_map.load(tmp_path)
+
+
+def test_pictures_are_inside_the_page() -> None:
+    document, rejections, _, _ = search(catalogue())
+    text = search_map.page(document, rejections, pictures=[("t0 <x>", b"\x89PNG")]).decode()
+    assert "<img src='data:image/png;base64,iVBORw==' alt='t0 &lt;x&gt;'>" in text
+    assert "<h2>Pictures</h2>" not in search_map.page(document, rejections).decode()

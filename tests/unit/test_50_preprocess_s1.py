@@ -224,6 +224,75 @@ def test_precise_orbit_is_never_replaced_in_silence(scene: Path) -> None:
     expect_refusal(scene, _zip(scene), InputError, "no POEORB orbit file of S1A", orbit="poeorb")
 
 
+def _orbit_file(folder: Path, archive: Path, kind: str, shift_m: float = 0.0) -> str:
+    """An orbit file of the product's own state vectors; shift_m moves them all along x."""
+    from utils.io import safe_s1
+
+    with open_product(archive) as product:
+        note = safe_s1.read_annotation(product, safe_s1.find_members(product)["VV"].annotation)
+    day = note.first_line_time.astype("datetime64[D]")
+    span = [str(day + np.timedelta64(n, "D")).replace("-", "") for n in (-1, 1)]
+    vectors = "".join(
+        f"<OSV><UTC>UTC={str(time)[:26]}</UTC><X>{p[0] + shift_m!r}</X><Y>{p[1]!r}</Y><Z>{p[2]!r}</Z><VX>{v[0]!r}</VX><VY>{v[1]!r}</VY><VZ>{v[2]!r}</VZ></OSV>"
+        for time, p, v in zip(
+            note.orbit_times, note.orbit_position_m.tolist(), note.orbit_velocity_m_s.tolist(), strict=True
+        )
+    )
+    name = f"S1A_OPER_AUX_{kind}_OPOD_20991231T000000_V{span[0]}T225942_{span[1]}T005942.EOF"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(
+        "<Earth_Explorer_File><Earth_Explorer_Header><Fixed_Header><Mission>Sentinel-1A</Mission></Fixed_Header></Earth_Explorer_Header>"
+        f"<Data_Block><List_of_OSVs>{vectors}</List_of_OSVs></Data_Block></Earth_Explorer_File>"
+    )
+    return name
+
+
+def test_orbit_file_that_the_lock_names(scene: Path, tmp_path: Path) -> None:
+    """The product's own orbit as a file gives the same pixels; a file that the lock does not name is not seen."""
+    from utils.io import download_lock
+
+    work = tmp_path / "work"
+    shutil.copytree(scene / "scene", work / "scene")
+    raw, quiet = Layout(work).raw, Speckle(filter="none")
+    expected, _, _, _ = convert(work, _zip(work), speckle=quiet)
+    shutil.rmtree(Layout(work).preprocessed("sentinel1", _zip(work).stem))
+    names = {kind: _orbit_file(raw / "orbits", _zip(work), kind) for kind in ("RESORB", "POEORB")}
+    expect_refusal(work, _zip(work), InputError, "no POEORB orbit file of S1A", orbit="poeorb")
+    for kind, warned in (("RESORB", 1), ("POEORB", 0)):
+        record = {"file": f"orbits/{names[kind]}", "mission": "ORBIT"}
+        download_lock.merge_lock(raw, {names[kind].removesuffix(".EOF"): record})
+        gamma0, _, facts, warnings = convert(work, _zip(work), speckle=quiet, orbit="poeorb")
+        assert facts["tags"]["ORBIT_FILE"] == names[kind]
+        assert [w.startswith("W_RESORB: S1A ") for w in warnings] == [True] * warned
+        assert np.abs(gamma0 / expected - 1).max() < 1e-3  # the file is read 60 s around the scene, fewer vectors
+    _orbit_file(raw / "orbits", _zip(work), "POEORB", shift_m=300.0)  # and the file is really used
+    moved, _, _, _ = convert(work, _zip(work), speckle=quiet, orbit="poeorb")
+    assert np.abs(moved / expected - 1).max() > 1e-2
+
+
+def test_fetched_heights_are_the_default(scene: Path, tmp_path: Path) -> None:
+    """With preprocess.dem.path empty the mosaic of the lock is read: heights above EGM2008 and an undulation of 30 m
+    give the pixels of the ellipsoidal heights 30 m higher."""
+    from utils.io import download_lock
+
+    work = tmp_path / "work"
+    shutil.copytree(scene / "scene", work / "scene")
+    raw, quiet = Layout(work).raw, Speckle(filter="none")
+    expect_refusal(work, _zip(work), ConfigError, "no height tiles were fetched", dem=Dem())
+    expected, _, _, _ = convert(work, _zip(work), speckle=quiet)
+    shutil.rmtree(Layout(work).preprocessed("sentinel1", _zip(work).stem))
+    source = work / "scene" / "dem.tif"
+    grid = raster.info(source).grid
+    raster.write(raw / "dem" / "dem.tif", raster.read(source) - 30, grid, tags={"VERTICAL": "EGM2008"})
+    raster.write(work / "geoid.tif", np.full((1, *grid.shape), 30, np.float32), grid)
+    download_lock.merge_lock(raw, {"dem": {"file": "dem/dem.tif", "mission": "DEM_MOSAIC"}})
+    expect_refusal(work, _zip(work), ConfigError, "heights are above EGM2008, but preprocess.dem.geoid_grid", dem=Dem())
+    gamma0, _, facts, _ = convert(work, _zip(work), speckle=quiet, dem=Dem(geoid_grid=str(work / "geoid.tif")))
+    tags = facts["tags"]
+    assert (tags["DEM"], tags["DEM_VERTICAL"], tags["GEOID"]) == ("dem.tif", "EGM2008", "geoid.tif")
+    assert np.abs(gamma0 / expected - 1).max() < 1e-3
+
+
 def test_without_flattening_flat_ground_is_the_same(scene: Path, tmp_path: Path) -> None:
     """gamma0 by the ellipsoid incidence differs from the flattened one by the terrain only: medians agree."""
     work = tmp_path / "work"

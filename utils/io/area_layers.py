@@ -166,7 +166,7 @@ def distance_km(area: BaseGeometry, product: Product | Mapping[str, Any], epsg: 
 
 
 def outlines(layers: Sequence[Layer], area: BaseGeometry, grid: Grid) -> list[Outline]:
-    """What the map shows, in drawing order: footprints, what they share with the area, target grid, area."""
+    """What the map shows, in drawing order: footprints, what they share with the area, area, target grid."""
     out = [
         Outline(_legend(layer), layer.lonlat, _COLOURS[layer.name], 0.05, layer.name.endswith("date2"), close=False)
         for layer in layers
@@ -178,8 +178,8 @@ def outlines(layers: Sequence[Layer], area: BaseGeometry, grid: Grid) -> list[Ou
         out.append(Outline(words, both.lonlat, "#15803d", 0.35, width=0.8))
     border = to_lonlat(box(*grid.bounds).segmentize(max(grid.dx * grid.cols / 20, 100.0)), grid.epsg)
     words = f"Target grid, {grid.rows} x {grid.cols} px of {grid.dx:g} m, EPSG:{grid.epsg}"
-    out.append(Outline(words, border, "#5b636d", dashed=True, width=1.0))
     out.append(Outline("Area of interest", area, "#b91c1c", 0.0 if layers else 0.12, width=2.0))
+    out.append(Outline(words, border, "#1c1f23", dashed=True, width=0.8))  # last: it often lies on the area's edge
     return out
 
 

@@ -4,7 +4,7 @@ file cannot enter a data set."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,25 @@ from utils.workflow.files import atomic_json
 
 SCHEMA = "s2cr.downloads/1"
 NAME = "downloads.lock.json"
+ORBIT, DEM, DEM_TILE, DEM_MOSAIC = "ORBIT", "DEM", "DEM_TILE", "DEM_MOSAIC"
+OWN_COMMANDS = (ORBIT, DEM_TILE, DEM_MOSAIC)
 _REMEDY = "Run: make download CONF=..."
 
 
-def write_lock(raw: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the lock; files: name -> record with at least file (relative to raw), mission, size, sha256."""
+def write_lock(raw: Path, files: Mapping[str, Mapping[str, Any]], keep: Collection[str] = OWN_COMMANDS) -> None:
+    """Write the lock; files: name -> record with at least file (relative to raw), mission, size, sha256.
+
+    keep  records of these missions that are there already stay, unless `files` replaces them: they have commands of
+          their own
+    """
+    old = {name: record for name, record in read_lock(raw).items() if record.get("mission") in keep}
+    files = {**old, **files}
     atomic_json(raw / NAME, {"schema": SCHEMA, "files": {name: dict(record) for name, record in files.items()}})
+
+
+def merge_lock(raw: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add or replace records; all others stay."""
+    write_lock(raw, {**read_lock(raw), **files}, keep=())
 
 
 def read_lock(raw: Path) -> dict[str, dict[str, Any]]:
@@ -39,7 +52,7 @@ def read_lock(raw: Path) -> dict[str, dict[str, Any]]:
 
 
 def products_of(raw: Path, mission: str) -> dict[str, Path]:
-    """Product name -> zip or .SAFE folder of one mission (S1, S2 or DEM), sorted by name.
+    """Product name -> zip or .SAFE folder of one mission (S1, S2, DEM, ORBIT), sorted by name.
 
     raises  InputError when nothing was downloaded
     """
@@ -48,3 +61,14 @@ def products_of(raw: Path, mission: str) -> dict[str, Path]:
     if not files:
         raise InputError(f"{raw / NAME}: missing, no product was downloaded.", _REMEDY)
     return found
+
+
+def orbit_files(raw: Path) -> list[Path]:
+    """Orbit files that the lock names, sorted by name."""
+    return [raw / record["file"] for _, record in sorted(read_lock(raw).items()) if record.get("mission") == ORBIT]
+
+
+def fetched_heights(raw: Path) -> Path | None:
+    """The mosaic of fetched height tiles, or None when none was fetched."""
+    found = [raw / record["file"] for record in read_lock(raw).values() if record.get("mission") == DEM_MOSAIC]
+    return found[0] if found else None

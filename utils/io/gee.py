@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from utils.io import gee_graph
@@ -193,3 +193,11 @@ def search_scenes(queries: Sequence[Query], method: str = "auto") -> Scenes:
 def search(query: Query, method: str = "auto") -> Iterator[Product]:
     """The products alone, as the other providers give them."""
     yield from search_scenes([query], method).products
+
+
+def locate(product: Product, base_url: str = "") -> NoReturn:
+    """Earth Engine serves no products: another provider finds them by their names.
+
+    raises  ConfigError always
+    """
+    raise ConfigError(f"{product.name}: Earth Engine serves no products.", "Set search.download_from to sara or cdse.")

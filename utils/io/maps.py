@@ -82,11 +82,14 @@ def png(outlines: Sequence[Outline], title: str, note: str = "", width_px: int =
     wide = width_px / 150
     figure = Figure(figsize=(wide, wide * (0.66 if len(views) == 2 else 0.9)), dpi=150)
     canvas = FigureCanvasAgg(figure)
-    figure.text(0.012, 0.985, title, va="top", fontsize=13, weight="bold")
-    figure.text(0.012, 0.935, note, va="top", fontsize=8.5, color="#5b636d")
+    tall_in = figure.get_figheight()
+    figure.text(0.012, 1 - 0.1 / tall_in, title, va="top", fontsize=13, weight="bold")
+    figure.text(0.012, 1 - 0.4 / tall_in, note, va="top", fontsize=8.5, color="#5b636d")
     axes = figure.subplots(1, len(views), squeeze=False)[0]
     rows = (len(outlines) + 1) // 2
-    figure.subplots_adjust(left=0.055, right=0.985, top=0.86, bottom=0.07 + 0.03 * rows, wspace=0.14)
+    figure.subplots_adjust(
+        left=0.055, right=0.985, top=1 - 0.9 / tall_in, bottom=(0.5 + 0.2 * rows) / tall_in, wspace=0.14
+    )
     for axis, (name, bounds) in zip(axes, views, strict=True):
         place = axis.get_position()
         tall = place.height * figure.get_figheight() / (place.width * figure.get_figwidth())

@@ -1,8 +1,9 @@
-"""Precise orbit files (POEORB, RESORB) that the download stage has put beside the products."""
+"""Precise orbit files (POEORB, RESORB) in raw/orbits: choice for a product, and their state vectors."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from utils.io.safe import parse_xml
 from utils.workflow.errors import InputError
 
-_NAME = re.compile(r"(S1[A-Z])_OPER_AUX_(POEORB|RESORB)_OPOD_(\d{8}T\d{6})_V(\d{8}T\d{6})_(\d{8}T\d{6})\.EOF")
+ORBIT_NAME = re.compile(r"(S1[A-Z])_OPER_AUX_(POEORB|RESORB)_OPOD_(\d{8}T\d{6})_V(\d{8}T\d{6})_(\d{8}T\d{6})\.EOF")
 _MARGIN = np.timedelta64(60, "s")
 
 
@@ -29,24 +30,25 @@ def _stamp(text: str) -> np.datetime64:
     return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[9:11]}:{text[11:13]}:{text[13:15]}", "ns")
 
 
-def find_precise(folder: Path, mission: str, first: np.datetime64, last: np.datetime64) -> Path:
-    """The POEORB file of a mission that covers first .. last with 60 s on both sides; the newest if several do.
+def find_precise(files: Iterable[Path], mission: str, first: np.datetime64, last: np.datetime64) -> Path:
+    """The orbit file of a mission that covers first .. last with 60 s on both sides: POEORB before RESORB, then newest.
 
+    files   what the download lock names, never a folder listing
     raises  InputError naming what was looked for: a product never falls back to its annotation orbit in silence
     """
     fitting = []
-    for path in sorted(folder.glob("*.EOF")) if folder.is_dir() else []:
-        match = _NAME.fullmatch(path.name)
-        if match is None or (match[1], match[2]) != (mission, "POEORB"):
+    for path in files:
+        match = ORBIT_NAME.fullmatch(path.name)
+        if match is None or match[1] != mission or not path.is_file():
             continue
         if _stamp(match[4]) <= first - _MARGIN and _stamp(match[5]) >= last + _MARGIN:
-            fitting.append((match[3], path))
+            fitting.append((match[2] == "POEORB", match[3], path))
     if not fitting:
         raise InputError(
-            f"no POEORB orbit file of {mission} in {folder.name}/ covers {first} .. {last}.",
-            "Put it there, or set preprocess.orbit: annotation.",
+            f"no POEORB orbit file of {mission} that the download lock names covers {first} .. {last}.",
+            "Run: ./s2cr fetch_orbits CONF, or set preprocess.orbit: annotation.",
         )
-    return max(fitting)[1]
+    return max(fitting)[2]
 
 
 def read_orbit_file(path: Path, mission: str, first: np.datetime64, last: np.datetime64) -> StateVectors:

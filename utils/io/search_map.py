@@ -128,10 +128,12 @@ def page(document: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], p
         parts.append(html.section("Pictures", _pictures(pictures)))
     parts.append(html.section("Timeline", _time_box(time), _undated(found), _toggles(found, colours)))
     parts += [html.section("Pairs, best first", *_ranks(document)), _refusals(rejections), _asked(settings), _JS]
-    return html.page(_title(document), parts, mark)
+    return html.page(_title(document, found), parts, mark)
 
 
-def _title(document: Mapping[str, Any]) -> str:
+def _title(document: Mapping[str, Any], found: Sequence[Mark]) -> str:
+    if not found:
+        return "Area, not searched yet"
     count = len(document["pairs"])
     return "Search: no pair" if not count else f"Search: {count} pair{'s' if count > 1 else ''}"
 
@@ -167,11 +169,9 @@ def _verdict(document: Mapping[str, Any], found: Sequence[Mark], nearest: tuple[
         words = f"<b>Nothing found.</b> {escape(nearest[0][:1].upper() + nearest[0][1:])} <b>{escape(nearest[1])}</b>"
     else:
         near = next((m for m in found if m.near), None)
-        words = (
-            f"<b>No pair.</b> Nearest miss: {escape(near.words)}"
-            if near
-            else "<b>No pair.</b> Run find_images, or widen the dates."
-        )
+        if not found:
+            return [html.paragraph("Run find_images; then this page shows what it found and what it refused.", "lead")]
+        words = f"<b>No pair.</b> Nearest miss: {escape(near.words)}" if near else "<b>No pair.</b> Widen the dates."
     return [f"<p class=alert>{words}</p>", html.paragraph(counts, "soft")]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic_l2a import change, write_product
-from utils.io import download_lock, transfer
+from utils.io import download_lock
+from utils.io import local_copy as transfer
 from utils.workflow.errors import DiskError, InputError, VerificationError
 
 
