@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> Run:
         place.write_text(json.dumps(area))
         conf = tmp_path / "conf.yaml"
         conf.write_text(CONF.format(work=tmp_path / "work", area=place, provider=provider, url=url, more=more))
-        environment = {**os.environ, "S2CR_TRIES": "2", "http_proxy": "http://127.0.0.1:1"}
+        environment = {**os.environ, "S2CR_TRIES": "2", "no_proxy": "127.0.0.1"}
         result = subprocess.run([ROOT / "s2cr", "find_images", conf, *options], capture_output=True, text=True, check=False,
                                 timeout=60, env=environment)  # fmt: skip
         assert result.returncode == code, result.stderr
@@ -130,7 +130,7 @@ def test_a_provider_that_is_down_is_named(run: Run) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     result = run(f"http://127.0.0.1:{port}", "cdse", code=67)
-    assert "127.0.0.1: no answer after 2 tries (ConnectionError).\nCheck the network" in result.stderr
+    assert f"127.0.0.1:{port}: no answer after 2 tries (ConnectionError).\nCheck the network" in result.stderr
 
 
 @pytest.mark.parametrize("status", [401, 403])
