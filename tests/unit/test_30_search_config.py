@@ -30,6 +30,7 @@ def test_complete(tmp_path: Path, search: str) -> None:
     ("provider: gee, gee_project: p", "set search.download_from to sara or cdse"),
     ("provider: gee, gee_project: p, download_from: stac", "set search.download_from to sara or cdse"),
     ("provider: gee, download_from: sara", "provider gee needs search.gee_project"),
+    ("provider: cdse, endpoints: {cdse_catalogue: 'catalogue.example/odata'}", "search.endpoints.cdse_catalogue: 'catalogue.example/odata' does not"),
 ])  # fmt: skip
 def test_incomplete(tmp_path: Path, search: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text) as caught:
