@@ -146,10 +146,8 @@ def _thumbnails(c: "Conf", found: Any, area: "BaseGeometry", folder: Path, rank:
     if found.document is None or not found.document["pairs"]:
         raise InputError("There is no search/pairs.json to take scenes from.", "Run find_images first.")
     try:
-        from utils.io import gee  # type: ignore[attr-defined, unused-ignore]
-
-        fetch = gee.thumbnails
-    except (ImportError, AttributeError) as error:
+        from utils.io import gee
+    except ImportError as error:
         raise CredentialError(
             "Thumbnails come from Earth Engine, whose client is not available here.",
             "Install earthengine-api and log in with: earthengine authenticate; or leave --thumbnails out.",
@@ -157,7 +155,7 @@ def _thumbnails(c: "Conf", found: Any, area: "BaseGeometry", folder: Path, rank:
     pair = next(p for p in found.document["pairs"] if p["rank"] == rank)
     names = [name for date in ("date1", "date2") for name in pair[date]["s2"]["products"]]
     url = c.search.endpoints.gee
-    paths: list[Path] = fetch(names, mapping(area), folder, project=c.search.gee_project, url=url)
+    paths = gee.thumbnails(names, mapping(area), folder, project=c.search.gee_project, url=url)
     return [(path.stem, path.read_bytes()) for path in paths]
 
 

@@ -45,6 +45,7 @@ class Server:
     requests: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     faults: list[tuple[str, int, str]] = field(default_factory=list)
+    pixels: Callable[[dict[str, Any]], bytes] | None = None  # answer to image:computePixels
 
     def fault(self, path: str) -> tuple[int, str] | None:
         if self.faults and path.endswith(self.faults[0][0]):
@@ -78,6 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self._refused(path):
             return
+        if path.endswith("/image:computePixels") and facts.pixels is not None:
+            facts.expressions.append(body["expression"])
+            self._send_bytes(200, facts.pixels(body), "image/png")
+            return
         if not path.endswith("/value:compute"):
             self._send(404, {"error": {"code": 404, "message": f"no such path {path}"}})
             return
@@ -105,9 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _send(self, status: int, value: Any) -> None:
-        data = json.dumps(value).encode()
+        self._send_bytes(status, json.dumps(value).encode(), "application/json")
+
+    def _send_bytes(self, status: int, data: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -42,6 +42,9 @@ def requests() -> dict[str, Any]:
         l1c = Query("S2", AREA, *WINDOW, s2_level="L1C")
         built["s2_l1c_s2cloudless"] = gee_graph.s2_request(ee, l1c, WINDOW, "s2cloudless")
         built["range"] = gee_graph.range_request(ee, AREA, 2020, ["B04", "B8A"], ["NDVI", "EVI"], True)
+        built["thumbnail"] = gee_graph.thumbnail_image(
+            ee, "S2A_MSIL2A_20200104T000241_N0213_R030_T55HGA_20200104T020000"
+        )
         return {f"{name}.json": ee.serializer.encode(value, for_cloud_api=True) for name, value in built.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -142,6 +143,42 @@ def test_rank_and_thumbnails(scene: Scene, tmp_path: Path, monkeypatch: pytest.M
     project.write_text(wide.read_text().replace("max_cloud_aoi", "gee_project: none, max_cloud_aoi"))
     refused = scene.run("area", "--thumbnails", conf=project, code=76)
     assert "Earth Engine" in refused.stderr and "earthengine authenticate" in refused.stderr
+
+
+def test_thumbnails_from_a_server(scene: Scene) -> None:
+    """The real client of a real process asks a server on loopback for one picture a product, of the area's box."""
+    from tests.fakes import ee_server
+
+    asked: list[dict] = []
+
+    def pixels(body: dict) -> bytes:
+        asked.append(body)
+        size = body["grid"]["dimensions"]
+        stream = io.BytesIO()
+        Image.new("RGB", (size["width"], size["height"]), (10, 120, 30)).save(stream, "PNG")
+        return stream.getvalue()
+
+    with ee_server.serving() as server:
+        server.pixels = pixels
+        wide = scene.work.parent / "wide.yaml"
+        loopback = scene.work.parent / "loopback.yaml"
+        keys = f"gee_project: p, endpoints: {{gee: '{server.url}'}}, max_cloud_aoi"
+        loopback.write_text(wide.read_text().replace("max_cloud_aoi", keys))
+        scene.run("area", "--thumbnails", conf=loopback)
+    west, south, east, north = area_of(scene).bounds
+    assert len(asked) == 2
+    for body in asked:
+        grid, size = body["grid"]["affineTransform"], body["grid"]["dimensions"]
+        assert (grid["translateX"], grid["translateY"]) == (pytest.approx(west), pytest.approx(north))
+        assert size["width"] * grid["scaleX"] == pytest.approx(east - west)
+        assert size["height"] * grid["scaleY"] == pytest.approx(south - north)
+        assert max(size.values()) == 512 and body["visualizationOptions"] == {"ranges": [{"min": 0, "max": 3000}]}
+        assert "COPERNICUS/S2_SR_HARMONIZED" in str(body["expression"]) and body["fileFormat"] == "PNG"
+    folder = scene.work / "search" / "area"
+    pictures = sorted(path.name for path in folder.glob("S2*.png"))
+    assert len(pictures) == 2 and all("_MSIL2A_" in name for name in pictures)
+    assert Image.open(folder / pictures[0]).convert("RGB").getpixel((5, 5)) == (10, 120, 30)
+    assert "data:image/png" in (folder / "area.html").read_text()
 
 
 def test_without_a_search(scene: Scene, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ retries by itself (429, 5xx, resets), so nothing is retried here. What is asked 
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from utils.science.cloud import CloudStats
 from utils.science.gee_records import Found
 from utils.science.product import Product
 from utils.workflow.errors import ConfigError, CredentialError, Error, InputError, NetworkError
+from utils.workflow.files import atomic_bytes
 
 DEADLINE_S = 360.0  # the service itself gives up after 5 minutes; without one a dead connection waits for ever
 _GOOGLE = "https://earthengine.googleapis.com"
@@ -179,6 +182,53 @@ def yearly_range(geometry: Mapping[str, Any], year: int, bands: Sequence[str], i
         for row in sorted(rows, key=lambda row: str(row["tile"]))
         for name in (*bands, *indices)
     ]
+
+
+def thumbnails(names: Sequence[str], geometry: Mapping[str, Any], folder: Path, *, project: str | None,
+               url: str | None = None, side_px: int = 512) -> list[Path]:  # fmt: skip
+    """Natural-colour PNG of each Sentinel-2 product over the bounding box of an area, reflectance 0 to 0.3.
+
+    names     product names; folder receives <name>.png, written whole or not at all
+    geometry  GeoJSON Polygon or MultiPolygon in degrees;  side_px: longer side of the picture
+    raises    as `start`; InputError when the collection has no such image or the answer is no PNG
+    """
+    start(project, url)
+    grid = _thumbnail_grid(geometry, side_px)
+    written = []
+    for name in names:
+        with _translated():
+            import ee
+
+            image = gee_graph.thumbnail_image(ee, name)
+            options = {"ranges": [{"min": 0, "max": 3000}]}
+            data = ee.data.computePixels(
+                {"expression": image, "fileFormat": "PNG", "grid": grid, "visualizationOptions": options}
+            )
+        if not bytes(data).startswith(b"\x89PNG"):
+            raise InputError(f"{name}: Earth Engine sent no picture.", "Leave --thumbnails out, or try again later.")
+        path = folder / f"{name}.png"
+        atomic_bytes(path, bytes(data))
+        written.append(path)
+    return written
+
+
+def _thumbnail_grid(geometry: Mapping[str, Any], side_px: int) -> dict[str, Any]:
+    """Pixel grid in EPSG:4326 over the bounding box, about square on the ground."""
+    parts = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
+    points = [point for part in parts for ring in part for point in ring]
+    west, east = min(p[0] for p in points), max(p[0] for p in points)
+    south, north = min(p[1] for p in points), max(p[1] for p in points)
+    shrink = math.cos(math.radians((south + north) / 2))
+    step = max((east - west) * shrink, north - south) / side_px
+    width, height = (max(1, round(length / step)) for length in ((east - west) * shrink, north - south))
+    return {
+        "crsCode": "EPSG:4326",
+        "dimensions": {"width": width, "height": height},
+        "affineTransform": {
+            "scaleX": (east - west) / width, "shearX": 0, "translateX": west,
+            "shearY": 0, "scaleY": -(north - south) / height, "translateY": north,
+        },
+    }  # fmt: skip
 
 
 def search_scenes(queries: Sequence[Query], method: str = "auto") -> Scenes:

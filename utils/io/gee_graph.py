@@ -18,6 +18,7 @@ from utils.science.catalogue import Query
 from utils.science.cloud import SCL_CLOUD, SCL_DEFECTIVE, SCL_SHADOW
 from utils.science.gee_records import Found
 from utils.science.indices import MIN_DENOMINATOR
+from utils.science.product import parse_name
 
 S1_GRD = "COPERNICUS/S1_GRD"
 # the plain collections carry +1000 DN from baseline 04.00 on; only the harmonised ones are used
@@ -209,6 +210,15 @@ def scenes_request(ee: Client, query: Query, scenes: Sequence[Sequence[Found]]) 
         found = _counts(ee, measured, measured.select("cloud").mask(), area, crs)
         features.append(ee.Feature(None, {"scene": number}).set(found))
     return ee.FeatureCollection(features)
+
+
+def thumbnail_image(ee: Client, name: str) -> EEObject:
+    """Visible bands of the image of a Sentinel-2 product, whichever processing of it the collection holds."""
+    wanted = parse_name(name)
+    same = ee.Filter.And(
+        ee.Filter.stringStartsWith("PRODUCT_ID", f"{name[:26]}_"), ee.Filter.eq("MGRS_TILE", wanted.tile)
+    )
+    return ee.Image(ee.ImageCollection(S2[wanted.type]).filter(same).first()).select(["B4", "B3", "B2"])
 
 
 def catalogue_band(name: str) -> str:
