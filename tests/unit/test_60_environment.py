@@ -11,7 +11,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DISTRIBUTION = {
     "yaml": "pyyaml", "sklearn": "scikit-learn", "osgeo": "gdal", "skimage": "scikit-image", "cv2": "opencv-python-headless",
-    "tensorflow": "tensorflow", "ee": "earthengine-api", "google": "google-auth", "googleapiclient": "google-api-python-client", "pystac_client": "pystac-client", "flask_cors": "flask-cors", "netCDF4": "netcdf4", "PIL": "pillow",
+    "tensorflow": "tensorflow", "ee": "earthengine-api", "google": "google-auth", "googleapiclient": "google-api-python-client",
+    "pystac_client": "pystac-client", "flask_cors": "flask-cors", "netCDF4": "netcdf4", "PIL": "pillow",
 }  # fmt: skip
 OWN = {"utils", "models", "scripts", "tests", "bench", "_direct"}
 

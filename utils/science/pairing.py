@@ -181,8 +181,9 @@ _REMEDY = {
     "R_GAP": "Raise search.max_gap_days to {value}, or widen the dates.",
     "R_TRACK": "Widen dates.t0 or dates.t1 so that one track serves both dates.",
     "R_POL": "Ask for fewer polarisations in search.pols.",
+    "R_OFFLINE": "Order the product in the workspace of its archive, or widen the dates.",
 }
-_WIDEN = "Widen the dates, or add products to search.archive; --explain lists every refusal."
+_WIDEN = "Widen the dates, or add products to the archive that is searched; --explain lists every refusal."
 
 
 def nearest_miss(result: Result, settings: Settings) -> tuple[str, str]:

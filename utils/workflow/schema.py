@@ -131,7 +131,9 @@ class Search(Section):
     )
     endpoints: Endpoints = key(Endpoints(), "Addresses of the services.")
     archive: str | None = key(
-        None, "Folder of SAFE folders and zips for provider local; {scene} for the generated archive.", "path"
+        None,
+        "For provider local: folder of SAFE folders and zips, or catalog.json of a static STAC catalogue; {scene} for the generated archive.",
+        "path",
     )
     max_gap_days: float = key(
         6.0, "Largest distance in time between Sentinel-1 and Sentinel-2 at either date.", "days", gt=0
