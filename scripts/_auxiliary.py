@@ -1,12 +1,16 @@
-"""What fetch_orbits and fetch_dem share: the pairs, the download lock, one file after the other, the judgement."""
+"""Orbit files and heights of the pairs: what fetch_orbits and fetch_dem do, and download at its end.
+
+`fetch_orbits` and `fetch_heights` do the work for a Job; both ask nothing when all is there.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +19,7 @@ import click
 from scripts._options import CONF
 from scripts._stage import guarded
 from utils.workflow import config
-from utils.workflow.errors import DiskError, Error, InputError, Interrupted, PartialError
+from utils.workflow.errors import ConfigError, DiskError, Error, InputError, Interrupted, PartialError
 from utils.workflow.files import remove_leftovers
 from utils.workflow.layout import Layout
 from utils.workflow.lock import Lock
@@ -23,11 +27,13 @@ from utils.workflow.schema import Conf
 
 if TYPE_CHECKING:
     from utils.io.local_copy import Received
+    from utils.io.orbits import Found
     from utils.io.staged import Fetch
     from utils.io.web import Web
     from utils.science.catalogue import Request
     from utils.science.product import Product
 
+_MOSAIC = "dem"
 _UNKNOWN_SIZE = 50 << 20  # of one height tile; orbit files have 5 MB
 
 
@@ -45,13 +51,22 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass
 class Job:
-    """One call of a command that fetches what belongs to the pairs but is no product."""
+    """One call of a command that fetches what belongs to the pairs but is no product.
+
+    warnings  W_RESORB and W_DEM_OCEAN of this call
+    """
 
     conf: Conf
     conf_path: Path
     layout: Layout
     log: logging.Logger
     dry_run: bool
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def remedy(self) -> str:
+        """What to do where there are no pairs."""
+        return f"Run: make find_images CONF={self.conf_path}"
 
     def pairs(self) -> dict[str, Any]:
         """search/pairs.json.
@@ -60,7 +75,7 @@ class Job:
         """
         from utils.science.pair_document import SCHEMA
 
-        path, remedy = self.layout.pairs_json, f"Run: make find_images CONF={self.conf_path}"
+        path, remedy = self.layout.pairs_json, self.remedy
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -111,8 +126,9 @@ class Job:
             self.warn(request)
 
     def warn(self, request: Request) -> None:
-        """Say what is unusual about a file."""
+        """Say what is unusual about a file, and keep it."""
         for warning in request.facts["warnings"]:
+            self.warnings.append(warning)
             self.log.warning(warning)
 
 
@@ -121,6 +137,8 @@ def job(name: str, conf: Path, dry_run: bool, verbose: int, quiet: bool) -> Iter
     """One call: errors become exit codes, and no download of the same work directory runs at the same time."""
     with guarded(name, verbose, quiet) as log:
         values = config.load(conf)
+        if values.source != "search":
+            raise ConfigError(f"{name}: source is {values.source}, no products are fetched.", "Set source: search.")
         one = Job(values, conf, config.layout_of(values), log, dry_run)
         if dry_run:
             yield one
@@ -131,14 +149,34 @@ def job(name: str, conf: Path, dry_run: bool, verbose: int, quiet: bool) -> Iter
             yield one
 
 
+def client() -> Web:
+    """The web client of a command; S2CR_TRIES sets how often a service is asked."""
+    from utils.io.redact import install
+    from utils.io.web import Web
+
+    install()
+    return Web(tries=int(os.environ.get("S2CR_TRIES", "10")))
+
+
 def radar_products(one: Job) -> list[Product]:
     """Sentinel-1 products of the pairs that download.rank names, in order."""
     from utils.science.product import Product
 
     pairs, rank = one.pairs(), one.conf.download.rank
-    chosen = [pair for pair in pairs["pairs"] if rank == "all" or pair["rank"] <= rank]
-    names = [name for pair in chosen for date in ("date1", "date2") for name in pair[date]["s1"]["products"]]
-    return [Product.from_json(pairs["products"][name]) for name in dict.fromkeys(names)]
+    try:
+        chosen = [pair for pair in pairs["pairs"] if rank in ("all", pair["rank"])]
+        names = [name for pair in chosen for date in ("date1", "date2") for name in pair[date]["s1"]["products"]]
+        return [Product.from_json(pairs["products"][name]) for name in dict.fromkeys(names)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{one.layout.pairs_json}: malformed ({error}).", one.remedy) from error
+
+
+def area(one: Job) -> dict[str, Any]:
+    """Polygon of the search, GeoJSON in degrees."""
+    try:
+        return dict(one.pairs()["aoi"]["geometry"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{one.layout.pairs_json}: no area in it ({error}).", one.remedy) from error
 
 
 def over_http(one: Job, web: Web) -> Fetch:
@@ -171,3 +209,94 @@ def judge(failed: Sequence[tuple[str, Error]], good: int) -> None:
     if not good and len(codes) == 1:
         error.exit_code = codes.pop()
     raise error
+
+
+def fetch_orbits(one: Job, web: Web, fetch: Fetch, folder: Path | None = None) -> None:
+    """The orbit file of every Sentinel-1 pass into raw/orbits, named by the lock.
+
+    folder  take the files from there and make no request
+    raises  PartialError when a pass has no orbit file yet; see `judge`
+    """
+    from utils.io import download_lock, local_copy, orbits
+
+    products, there = radar_products(one), one.records(download_lock.ORBIT)
+    precise = {name for record in there.values() if record.get("orbit") == "POEORB" for name in record["products"]}
+    waiting = [product for product in products if product.name not in precise]
+    found = _search_orbits(one, waiting, folder, web) if waiting else orbits.Found((), ())
+    requests = [_with_products(request, there) for request in found.requests]
+    new = [request for request in requests if _key(request) not in there]
+    if one.dry_run:
+        one.say(new)
+        return
+    for request in requests:
+        if _key(request) in there:
+            record = {**there[_key(request)], "products": request.facts["products"]}
+            download_lock.merge_lock(one.layout.raw, {_key(request): record})
+            one.warn(request)
+    if folder is not None:
+        fetch = lambda request, path: local_copy.fetch_file(Path(request.url), path)  # noqa: E731
+    failed = one.fetch(new, "orbits", lambda request, target: orbits.bring(request, target, fetch))
+    fetched, had = len(new) - len(failed), len(products) - len(waiting)
+    failed += [(name, orbits.missing_error([name])) for name in found.missing]
+    one.log.info(
+        "orbits: %d fetched, %d failed, %d of %d products had theirs", fetched, len(failed), had, len(products)
+    )
+    judge(failed, fetched + had)
+
+
+def _search_orbits(one: Job, products: list[Product], folder: Path | None, web: Web) -> Found:
+    from utils.io import orbits
+
+    if folder is not None:
+        return orbits.search_folder(products, folder)
+    ends = one.conf.search.endpoints
+    return orbits.search(products, web, catalogue_url=ends.cdse_catalogue, bucket_url=ends.orbits,
+                         download_url=ends.cdse_download)  # fmt: skip
+
+
+def _key(request: Request) -> str:
+    return request.name.removesuffix(".EOF")
+
+
+def _with_products(request: Request, there: dict[str, dict[str, Any]]) -> Request:
+    """The request with the products that the lock already connects with its file."""
+    old = there.get(_key(request), {}).get("products", [])
+    return replace(request, facts={**request.facts, "products": sorted({*request.facts["products"], *old})})
+
+
+def fetch_heights(one: Job, web: Web, fetch: Fetch) -> None:
+    """The height tiles of the area into raw/dem, and dem.tif made of them, named by the lock.
+
+    raises  InputError for land that GLO-30 does not release; see `judge`
+    """
+    from utils.io import dem_tiles, download_lock
+
+    geometry, ends = area(one), one.conf.search.endpoints
+    names, there = dem_tiles.tile_names(geometry), one.records(download_lock.DEM_TILE)
+    new = dem_tiles.wanted(geometry, web, dem_30_url=ends.dem_30, dem_90_url=ends.dem_90, have=there)
+    if one.dry_run:
+        one.say(new)
+        return
+    failed = one.fetch(new, "dem", lambda request, target: dem_tiles.bring(request, target, fetch))
+    one.log.info("heights: %d fetched, %d failed, %d of %d tiles were there", len(new) - len(failed), len(failed),
+                 len(names) - len(new), len(names))  # fmt: skip
+    judge(failed, len(names) - len(failed))
+    _join(one, names)
+
+
+def _join(one: Job, names: list[str]) -> None:
+    """Write the mosaic, unless the one that is there holds the same tiles."""
+    from utils.io import dem_tiles, download_lock, local_copy
+
+    tiles = one.records(download_lock.DEM_TILE)
+    digests = {name: tiles[name]["sha256"] for name in names}
+    old = one.records(download_lock.DEM_MOSAIC).get(_MOSAIC)
+    if old is not None and old["tiles"] == digests:
+        return
+    local_copy.need_space(one.layout.raw, [sum(tiles[name]["size"] for name in names)], one.conf.download.reserve_gib)
+    raw, file = one.layout.raw, f"dem/{_MOSAIC}.tif"
+    made = dem_tiles.mosaic([raw / tiles[name]["file"] for name in names], raw / file)
+    record: dict[str, Any] = {**made.record(), "file": file, "mission": download_lock.DEM_MOSAIC, "provider": "dem",
+                              "vertical": dem_tiles.VERTICAL, "tiles": digests}  # fmt: skip
+    download_lock.merge_lock(raw, {_MOSAIC: record})
+    one.log.info("%8.1f MiB  %s, %d tiles", record["size"] / 2**20, file, len(names))

@@ -12,19 +12,11 @@ Example  ./s2cr fetch_orbits confs/nsw_south_coast.yaml --from /data/orbits
 
 if not __package__:
     import _direct  # noqa: F401
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from scripts import _auxiliary
-
-if TYPE_CHECKING:
-    from utils.io.orbits import Found
-    from utils.io.web import Web
-    from utils.science.catalogue import Request
-    from utils.science.product import Product
 
 _TEXT, _, _EXAMPLE = (__doc__ or "").partition("\n\nExample")
 
@@ -35,53 +27,13 @@ _TEXT, _, _EXAMPLE = (__doc__ or "").partition("\n\nExample")
               help="Take the orbit files from this folder; no request is made.")  # fmt: skip
 @_auxiliary.options
 def run(conf: Path, folder: Path | None, dry_run: bool, verbose: int, quiet: bool) -> None:
-    from utils.io import download_lock, local_copy, orbits
-    from utils.io.web import Web
+    from utils.io import download_lock
 
     with _auxiliary.job("fetch_orbits", conf, dry_run, verbose, quiet) as job:
-        web, products = Web(), _auxiliary.radar_products(job)
-        there = job.records(download_lock.ORBIT)
-        precise = {name for record in there.values() if record["orbit"] == "POEORB" for name in record["products"]}
-        waiting = [product for product in products if product.name not in precise]
-        found = _search(job, waiting, folder, web) if waiting else orbits.Found((), ())
-        requests = [_with_products(request, there) for request in found.requests]
-        new = [request for request in requests if _key(request) not in there]
-        if dry_run:
-            job.say(new)
-            return
-        for request in requests:
-            if _key(request) in there:
-                record = {**there[_key(request)], "products": request.facts["products"]}
-                download_lock.merge_lock(job.layout.raw, {_key(request): record})
-                job.warn(request)
-        fetch = (lambda r, path: local_copy.fetch_file(Path(r.url), path)) if folder else _auxiliary.over_http(job, web)
-        failed = job.fetch(new, "orbits", lambda request, target: orbits.bring(request, target, fetch))
-        fetched = len(new) - len(failed)
-        failed += [(one, orbits.missing_error([one])) for one in found.missing]
-        job.log.info("fetch_orbits: %d fetched, %d failed, %d of %d products had theirs", fetched, len(failed),
-                     len(products) - len(waiting), len(products))  # fmt: skip
-        _auxiliary.judge(failed, fetched + len(products) - len(waiting))
-        click.echo(job.layout.raw / download_lock.NAME)
-
-
-def _search(job: _auxiliary.Job, products: "list[Product]", folder: Path | None, web: "Web") -> "Found":
-    from utils.io import orbits
-
-    if folder is not None:
-        return orbits.search_folder(products, folder)
-    ends = job.conf.search.endpoints
-    return orbits.search(products, web, catalogue_url=ends.cdse_catalogue, bucket_url=ends.orbits,
-                         download_url=ends.cdse_download)  # fmt: skip
-
-
-def _key(request: "Request") -> str:
-    return request.name.removesuffix(".EOF")
-
-
-def _with_products(request: "Request", there: dict[str, dict[str, Any]]) -> "Request":
-    """The request with the products that the lock already connects with its file."""
-    old = there.get(_key(request), {}).get("products", [])
-    return replace(request, facts={**request.facts, "products": sorted({*request.facts["products"], *old})})
+        web = _auxiliary.client()
+        _auxiliary.fetch_orbits(job, web, _auxiliary.over_http(job, web), folder)
+        if not dry_run:
+            click.echo(job.layout.raw / download_lock.NAME)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ class Buckets:
     unlisted   file names that the bucket lacks;  page: keys a listing page, products a catalogue page
     failing    path prefix -> HTTP status;  chunk_s: seconds between pieces of 64 KiB
     dem_30     tile name -> body;  dem_90: tile names that exist
+    silent     HEAD does not say the size
     token      what the catalogue's download service asks for; empty = nothing
     """
 
@@ -95,6 +96,7 @@ class Buckets:
     dem_90: set[str] = field(default_factory=set)
     log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     token: str = ""
+    silent: bool = False
     base: str = ""
 
     def asked(self, prefix: str, method: str = "") -> list[tuple[str, dict[str, str]]]:
@@ -229,6 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 200 and asked and self.headers.get("If-Range", etag) == etag and int(asked[1]) < total:
             status, body = 206, body[int(asked[1]) :]
         more = {"Content-Length": str(len(body)), "ETag": etag}
+        if self.buckets.silent and self.command == "HEAD":
+            del more["Content-Length"]
         if status == 206:
             more["Content-Range"] = f"bytes {total - len(body)}-{total - 1}/{total}"
         self._write_head(status, kind, more)

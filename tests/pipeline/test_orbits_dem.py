@@ -63,7 +63,7 @@ class Work:
             "t1": (dt.date(2020, 1, 28), dt.date(2020, 2, 18)),
         }
         conf = {
-            "extends": "default.yaml", "work": str(self.folder), "search": {"endpoints": self.server.endpoints},
+            "extends": "default.yaml", "work": str(self.folder), "search": {"provider": "cdse", "endpoints": self.server.endpoints},
             "dates": {name: {"start": start, "end": end} for name, (start, end) in windows.items()},
         }  # fmt: skip
         (self.folder.parent / "default.yaml").write_bytes((ROOT / "confs" / "default.yaml").read_bytes())
@@ -129,6 +129,12 @@ def test_all_ranks_on_request(work: Work) -> None:
     assert len(work.files()) == 2
 
 
+def test_only_the_second_rank(work: Work) -> None:
+    work.prepare(download={"rank": 2})
+    assert "1 of 2 failed" in work.run("fetch_orbits", code=71)[1]
+    assert list(work.files()) == [f"orbits/{NEW}"]
+
+
 def test_restituted_now_precise_later(work: Work) -> None:
     precise = work.server.orbits.pop(FEBRUARY)
     work.server.orbits[RESORB] = orbit_body(RESORB)
@@ -175,6 +181,39 @@ def test_without_login_the_second_source_is_refused(work: Work, tmp_path: Path) 
         S2CR_CDSE_PASSWORD="",
     )
     assert "Second source:" in err and f"orbits/{FEBRUARY}" in work.files()
+
+
+def test_catalogue_away_bucket_listing_instead(work: Work) -> None:
+    work.server.failing, work.server.page = {"/odata": 503}, 1
+    work.run("fetch_orbits", S2CR_TRIES="1")
+    assert set(work.files()) == {f"orbits/{NEW}", f"orbits/{FEBRUARY}"}
+    assert len(work.server.asked("/odata")) == 1 and len(work.server.asked("/orbits/", "GET")) == 3 + 2
+
+
+def test_everything_away_is_67(work: Work) -> None:
+    work.server.failing = {"/": 503}
+    for command in ("fetch_orbits", "fetch_dem"):
+        assert "no answer after 1 tries" in work.run(command, code=67, S2CR_TRIES="1")[1]
+    assert not list((work.folder / "raw").rglob("*"))
+
+
+def test_a_signal_is_75_and_the_next_run_resumes(work: Work) -> None:
+    work.server.orbits = {name: orbit_body(name, vectors=30_000) for name in (NEW, FEBRUARY)}
+    work.server.chunk_s = 0.05
+    process = work.start("fetch_orbits")
+    part = work.folder / "raw" / "orbits" / "incoming" / f"{NEW}.part"
+    until = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size > 3 << 20) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75 and "it resumes" in err
+    there = part.stat().st_size
+    assert 3 << 20 < there < len(work.server.orbits[NEW])
+    work.server.chunk_s = 0.0
+    work.run("fetch_orbits")
+    record = work.lock()[NEW.removesuffix(".EOF")]
+    assert record["bytes_received"] == len(work.server.orbits[NEW]) - there + (1 << 20)
 
 
 def test_from_a_folder_without_any_request(work: Work, tmp_path: Path) -> None:
@@ -239,6 +278,22 @@ def test_without_search_is_66(work: Work) -> None:
     assert work.server.log == []
 
 
+def test_malformed_pairs_and_other_sources(work: Work) -> None:
+    path = work.folder / "search" / "pairs.json"
+    for text, said in (
+        ("{", "not readable"),
+        ('{"schema": "x/1"}', "its schema is not"),
+        ('{"schema": "s2cr.pairs/1"}', "pairs.json: "),
+    ):
+        path.write_text(text)
+        for command in ("fetch_dem", "fetch_orbits"):
+            assert said in work.run(command, code=66)[1]
+    work.prepare(source="import")
+    for command in ("fetch_dem", "fetch_orbits"):
+        assert "source is import" in work.run(command, code=65)[1]
+    assert work.server.log == []
+
+
 @pytest.mark.parametrize("command", ["fetch_dem", "fetch_orbits"])
 def test_kill_and_run_again(work: Work, command: str, tmp_path: Path) -> None:
     """SIGKILL at growing moments; no final name is ever partial, and the end is that of an undisturbed run."""
@@ -266,3 +321,36 @@ def test_kill_and_run_again(work: Work, command: str, tmp_path: Path) -> None:
 
 def _lasting(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in ("bytes_received", "requests")}
+
+
+def test_the_stage_download_keeps_orbits(tmp_path: Path) -> None:
+    """make_scene, find_images, download, then orbits from a folder: download takes the new lock over and is fresh."""
+    conf = {
+        "extends": "default.yaml", "work": str(tmp_path / "work"), "report": {"synthetic": True},
+        "scene": {"enabled": True, "size_px": 128, "fires": 1, "confusers": ["rain"], "speckle": False},
+        "area": {"geojson": "{scene}/area.geojson", "epsg": 32755}, "search": {"archive": "{scene}/archive"},
+        "dates": {"t0": {"start": dt.date(2019, 11, 1), "end": dt.date(2019, 11, 15)},
+                  "t1": {"start": dt.date(2020, 1, 28), "end": dt.date(2020, 2, 12)}},
+        "preprocess": {"dem": {"path": "{scene}/dem.tif"}},
+    }  # fmt: skip
+    (tmp_path / "conf.yaml").write_text(yaml.safe_dump(conf))
+    (tmp_path / "default.yaml").write_bytes((ROOT / "confs" / "default.yaml").read_bytes())
+    work = Work(tmp_path / "work", Buckets())
+    for stage in ("make_scene", "find_images", "download"):
+        work.run(stage)
+    products = [n for n, r in work.lock().items() if r["mission"] == "S1"]
+    assert len(products) == 2 and len(work.lock()) == 5
+    (tmp_path / "mine").mkdir()
+    for product in map(parse_name, products):
+        first, last = product.start - dt.timedelta(days=1), product.start + dt.timedelta(days=1)
+        name = (
+            f"{product.platform}_OPER_AUX_POEORB_OPOD_20200301T120000_V{first:%Y%m%d}T225942_{last:%Y%m%d}T005942.EOF"
+        )
+        (tmp_path / "mine" / name).write_bytes(orbit_body(name))
+    work.run("fetch_orbits", "--from", str(tmp_path / "mine"))
+    assert len(work.lock()) == 7
+    assert "needs download, which is not up to date" in work.run("preprocess_s2", code=66)[1]
+    work.run("download")
+    assert sorted(r["mission"] for r in work.lock().values()) == ["DEM", "ORBIT", "ORBIT", "S1", "S1", "S2", "S2"]
+    assert "up to date" in work.run("download")[1]
+    assert "2 of 2 products had theirs" in work.run("fetch_orbits")[1]

@@ -113,6 +113,39 @@ def test_margin_is_20_km_on_the_ground() -> None:
     assert short(tile_names(box(149.5, -35.51, edge - 0.2195, -35.49))) == ["S36E149", "S36E150"]
 
 
+def moved(lat: float, lon: float, distance_m: float, azimuths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude after a way on a sphere of 6371 km (0.6 % from the ellipsoid)."""
+    a, b = np.deg2rad(lat), distance_m / 6_371_000
+    north = np.arcsin(np.sin(a) * np.cos(b) + np.cos(a) * np.sin(b) * np.cos(azimuths))
+    east = np.arctan2(np.sin(azimuths) * np.sin(b) * np.cos(a), np.cos(b) - np.sin(a) * np.sin(north))
+    return np.rad2deg(north), (lon + np.rad2deg(east) + 180) % 360 - 180
+
+
+def test_margin_against_ways_on_a_sphere() -> None:
+    """200 places: all tiles within 19.8 km are found, none beyond 20.2 km."""
+    rng, azimuths = np.random.default_rng(7), np.linspace(0, 2 * np.pi, 720)
+
+    def around(lat: float, lon: float, farthest_m: float) -> set[str]:
+        found = set()
+        for distance_m in (0.0, farthest_m):  # the rim meets every tile that the disc meets, but for the first
+            lats, lons = moved(lat, lon, distance_m, azimuths)
+            rows = np.floor(lats - 0.5 * SECOND).astype(int)
+            half = np.array([0.5 / columns(int(row)) for row in rows])
+            found |= {tile_name(int(row), int(col)) for row, col in zip(rows, np.floor(lons + half), strict=True)}
+        return found
+
+    several = 0
+    for _ in range(200):
+        lat, lon = (
+            rng.uniform(-75, 75),
+            rng.choice([rng.uniform(-180, 180), 180 - rng.uniform(0, 0.2), rng.uniform(-0.2, 0.2)]),
+        )
+        names = set(tile_names(square(lon, lat, 1e-6) if lon < 179.9999 else square(179.9999, lat, 1e-6)))
+        assert around(lat, lon, 19_800) <= names <= around(lat, lon, 20_200), (lat, lon)
+        several += len(names) > 1
+    assert several > 100
+
+
 def test_a_tile_is_half_a_pixel_off_the_whole_degree() -> None:
     just_west, just_east = box(6.5, 0.5, 7 - 0.6 * SECOND, 0.6), box(6.5, 0.5, 7 - 0.4 * SECOND, 0.6)
     assert short(tile_names(just_west, 0.0)) == ["N00E006"]
@@ -146,6 +179,15 @@ def test_land_ocean_and_have(server: Buckets) -> None:
     server.log.clear()
     assert [r.name for r in wanted(square(0.0, 0.0), web(), have=have, **urls(server))] == [sea.name]
     assert len(server.log) == 2
+
+
+def test_a_tile_of_unknown_size_is_land(server: Buckets, tmp_path: Path) -> None:
+    hold(server, (72, 20))
+    server.silent = True
+    (request,) = wanted(square(20.5, 72.5), web(), **urls(server), have=[tile_name(72, 19), tile_name(72, 21)])
+    assert request.size is None and "ocean" not in request.facts
+    dem_tiles.bring(request, tmp_path / request.name, fetch)
+    assert (tmp_path / request.name).read_bytes() == tile_body(72, 20, 1200)
 
 
 def test_land_that_is_not_released_stops(server: Buckets) -> None:
@@ -236,32 +278,33 @@ def written(folder: Path, *corners: tuple[int, int]) -> list[Path]:
 
 
 def test_mosaic_keeps_every_pixel_and_says_its_datum(tmp_path: Path) -> None:
-    tiles = written(tmp_path, (-36, 149), (-36, 150), (-35, 149))
+    tiles = written(tmp_path, (-72, 149), (-72, 150), (-71, 149))
     received = mosaic(tiles, tmp_path / "dem.tif")
     dataset = gdal.OpenEx(str(tmp_path / "dem.tif"))
     assert dataset.GetMetadataItem("VERTICAL") == "EGM2008"
-    assert (dataset.RasterXSize, dataset.RasterYSize) == (7200, 7200)
+    assert (dataset.RasterXSize, dataset.RasterYSize) == (2400, 7200)
+    wide = 1 / 1200
     assert dataset.GetGeoTransform() == pytest.approx(
-        (149 - SECOND / 2, SECOND, 0, -34 + SECOND / 2, 0, -SECOND), abs=1e-12
+        (149 - wide / 2, wide, 0, -70 + SECOND / 2, 0, -SECOND), abs=1e-12
     )
-    lons, lats = 149 + np.arange(7200) * SECOND, -34 - np.arange(7200) * SECOND
+    lons, lats = 149 + np.arange(2400) * wide, -70 - np.arange(7200) * SECOND
     difference = np.abs(dataset.ReadAsArray() - plane_m(lons[None], lats[:, None]))
     assert np.nanmax(difference) < 1e-3
-    assert np.isnan(difference[:3600, 3600:]).all() and np.isnan(difference).sum() == 3600**2  # the corner without tile
+    assert np.isnan(difference[:3600, 1200:]).all() and np.isnan(difference).sum() == 3600 * 1200  # no tile there
     assert received.sha256 == hashlib.sha256((tmp_path / "dem.tif").read_bytes()).hexdigest()
     assert mosaic(tiles[::-1], tmp_path / "again.tif") == received
 
 
 def test_mosaic_of_two_latitude_bands(tmp_path: Path) -> None:
-    """2400 columns north of 50 degrees, 3600 south of it: the plane must not show the seam."""
-    mosaic(written(tmp_path, (49, 14), (50, 14)), tmp_path / "dem.tif")
+    """1200 columns north of 70 degrees, 1800 south of it: the plane must not show the seam."""
+    mosaic(written(tmp_path, (69, 14), (70, 14)), tmp_path / "dem.tif")
     dataset = gdal.OpenEx(str(tmp_path / "dem.tif"))
-    assert (dataset.RasterXSize, dataset.RasterYSize) == (3600, 7200)
-    lons, lats = 14 + np.arange(3600) * SECOND, 51 - np.arange(7200) * SECOND
+    assert (dataset.RasterXSize, dataset.RasterYSize) == (1800, 7200)
+    lons, lats = 14 + np.arange(1800) / 1800, 71 - np.arange(7200) * SECOND
     difference = np.abs(dataset.ReadAsArray() - plane_m(lons[None], lats[:, None]))
     assert difference[3600:].max() < 1e-4  # the finest band is untouched
     assert difference[:3600, :-1].max() < 1e-3
-    assert difference.max() < 0.5 * SECOND * 10 + 1e-4  # the last column lies outside the last coarse centre
+    assert difference.max() < 10 * (1 / 1200 - 1 / 1800) + 1e-4  # the last column lies outside the last coarse centre
 
 
 def test_mosaic_across_the_antimeridian_is_read_on_both_sides(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from utils.io.local_copy import Received
 from utils.io.staged import Fetch, fetch_checked
 from utils.io.web import Web
 from utils.science.catalogue import Request
-from utils.workflow.errors import InputError
+from utils.workflow.errors import DiskError, InputError
 from utils.workflow.files import sha256_file, temporary_path
 
 gdal.UseExceptions()
@@ -103,7 +103,7 @@ def tile_names(geometry: BaseGeometry | Mapping[str, Any], margin_m: float = MAR
 def _grown(polygon: BaseGeometry, margin_m: float) -> BaseGeometry:
     """The polygon grown in its UTM zone, in degrees again; longitudes are continuous across the antimeridian."""
     zone = min(int((polygon.centroid.x + 180) // 6) + 1, 60)
-    in_metres = segmentize(to_utm(polygon, 32600 + zone).buffer(margin_m), _STEP_M)
+    in_metres = segmentize(to_utm(polygon, 32600 + zone).buffer(margin_m, quad_segs=64), _STEP_M)
     source, target = osr.SpatialReference(), osr.SpatialReference()
     source.ImportFromEPSG(32600 + zone)
     target.ImportFromEPSG(4326)
@@ -252,12 +252,16 @@ def mosaic(tiles: Sequence[Path], target: Path) -> Received:
         bands = _bands(places, memory)
         with temporary_path(target) as temporary:
             _write_mosaic(bands, places, temporary)
+            written = gdal.OpenEx(str(temporary))
+            written.GetRasterBand(1).Checksum()  # a full disk may show only here
             temporary.chmod(0o444)
     except RuntimeError as error:
+        if "No space left" in str(error):
+            raise DiskError(f"No space left while writing {target}.", "Free disk space, then run again.") from error
         raise InputError(f"the height tiles cannot be put together ({error}).", "Fetch them again.") from error
     finally:
         gdal.RmdirRecursive(memory)
-    return received(target, ("grid",))
+    return received(target, ("pixels",))
 
 
 def _bands(places: Mapping[Path, tuple[int, int]], memory: str) -> dict[int, gdal.Dataset]:

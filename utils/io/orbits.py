@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -278,7 +278,7 @@ def bring(request: Request, target: Path, fetch: Fetch) -> Received:
         if not url:
             raise
         try:
-            return _bring(Request(**{**vars(request), "url": url, "auth": "cdse"}), target, fetch)
+            return _bring(replace(request, url=url, auth="cdse"), target, fetch)
         except Error as second:
             error.message = f"{error.message} Second source: {second.message}"
             error.remedy = second.remedy
