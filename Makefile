@@ -6,6 +6,7 @@ CONF ?= confs/demo.yaml
 ARGS ?=
 PART ?=
 ALLOW ?=
+NAMES ?=
 MODEL ?= GAN_confs/model.yaml
 TRAIN ?= GAN_confs/train.yaml
 export S2CR_GOALS := $(MAKECMDGOALS)
@@ -17,7 +18,7 @@ part = $(if $(PART),--part $(PART))
   make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
-  mosaic_predictions mosaic_gt download_to_split geojson_2_wkt
+  mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax
 
 ## First contact
 help: ## this list
@@ -51,8 +52,10 @@ import: import_data ## bring your own rasters into the layout
 ## Stages, each after those it needs
 make_scene: env ## generate products of a synthetic scene (demo and tests)
 	@$(s2cr) make_scene $(CONF) $(ARGS)
-area: env ## the area as WKT, UTM zone and target grid
+area: env ## the area and, after a search, its footprints: map, page, GeoJSON, WKT
 	@$(s2cr) area $(CONF) $(ARGS)
+s2_minmax: env ## yearly range of Sentinel-2 bands and indices over the area, from Earth Engine
+	@$(s2cr) s2_minmax $(CONF) $(ARGS)
 find_images: make_scene ## find clear Sentinel-2 pairs and the closest Sentinel-1 passes
 	@$(s2cr) find_images $(CONF)
 search: find_images ## same as find_images
@@ -118,7 +121,14 @@ clean-demo: ## delete the demo's work directory
 
 # Published names: they run the same stage and say the new name once.
 find_image: ; @echo "find_image is now find_images" >&2; $(MAKE) --no-print-directory find_images
-download_image download_images_from_s2name: ; @echo "$@ is now download" >&2; $(MAKE) --no-print-directory download
+download_image: ; @echo "$@ is now download" >&2; $(MAKE) --no-print-directory download
+# NAMES="S2..._t0 S2..._t1" fixes the Sentinel-2 products, three names make two pairs; without NAMES it is download
+download_images_from_s2name: $(if $(NAMES),make_scene)
+ifdef NAMES
+	@$(s2cr) from_names $(CONF) $(foreach name,$(NAMES),'$(name)') $(ARGS)
+else
+	@echo '$@ is now download; NAMES="t0 t1" fixes the Sentinel-2 products' >&2; $(MAKE) --no-print-directory download
+endif
 convert_sent1: ; @echo "convert_sent1 is now preprocess_s1" >&2; $(MAKE) --no-print-directory preprocess_s1
 convert_sent2: ; @echo "convert_sent2 is now preprocess_s2" >&2; $(MAKE) --no-print-directory preprocess_s2
 tiling: ; @echo "tiling is now tile and build_dataset" >&2; $(MAKE) --no-print-directory build_dataset
@@ -129,3 +139,4 @@ mosaic_predictions: ; @echo "mosaic_predictions is now mosaic" >&2; $(MAKE) --no
 mosaic_gt: ; @echo "mosaic_gt is now mosaic_truth" >&2; $(MAKE) --no-print-directory mosaic_truth
 download_to_split: ; @echo "download_to_split is now dataset" >&2; $(MAKE) --no-print-directory dataset
 geojson_2_wkt: ; @echo "geojson_2_wkt is now area" >&2; $(MAKE) --no-print-directory area
+get_s2_minmax: ; @echo "get_s2_minmax is now s2_minmax" >&2; $(MAKE) --no-print-directory s2_minmax

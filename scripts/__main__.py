@@ -7,14 +7,16 @@ import importlib
 import click
 
 OTHERS = {
-    "area": "the area as WKT, UTM zone and target grid",
+    "area": "the area, the chosen footprints and the search, to look at",
     "conf": "check, show and explain a configuration",
     "docs": "write or check the generated pages",
     "doctor": "what this machine lacks, with remedies",
     "fetch_dem": "height tiles of the area into raw/dem",
     "fetch_orbits": "precise orbits of the pairs into raw/orbits",
+    "from_names": "search and download for fixed Sentinel-2 products",
     "models": "list the models with parameters and cost",
     "plan": "stages fresh or stale, and why",
+    "s2_minmax": "yearly range of Sentinel-2 bands and indices",
     "scores": "scores of a finished run, and its report",
     "tile_check": "first tiles to a scratch folder",
 }

@@ -246,7 +246,9 @@ def _provenance(ctx: Context) -> list[str]:
                 [name, path, _digest(value)] for path, value in manifest["outputs"].items() if path.startswith("raw/")
             ]
     # the work directory is left out: the same chain elsewhere gives the same page
-    settings = json.dumps(ctx.conf.model_dump(mode="json", exclude={"work"}), indent=1, sort_keys=True)
+    settings = json.dumps(
+        ctx.conf.model_dump(mode="json", exclude={"work": True, "search": {"endpoints"}}), indent=1, sort_keys=True
+    )
     used = ", ".join(f"{name} {version}" for name, version in versions.items())
     body = [
         html.paragraph(

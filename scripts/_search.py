@@ -50,6 +50,7 @@ OPTIONS = (
     click.option("--rank-by", type=click.Choice(["gap", "cloud"]), help="First ranking term."),
     click.option("--offline", is_flag=True, help="Refuse any network access."),
     click.option("--explain", is_flag=True, help="Print one line for every refused candidate."),
+    click.option("--map", "as_map", is_flag=True, help="Print the path of search/search.html, the page to look at."),
     click.option("--json", "as_json", is_flag=True, help="Print pairs.json itself."),
 )
 _KEYS = ("provider", "download_from", "max_gap_days", "max_cloud_aoi", "max_cloud_tile", "coverage", "orbit", "s2_level",
@@ -128,25 +129,17 @@ def _local(ctx: Context, area: BaseGeometry, grid: Grid) -> Answer:
 
 def _gee(ctx: Context, settings: Settings, area: BaseGeometry) -> Answer:
     """Earth Engine: names and cloud over the area; the bytes come from search.download_from."""
-    from importlib import import_module
-
+    from utils.io import gee
     from utils.workflow.errors import NetworkError
 
     conf = ctx.conf.search
     if ctx.extra["offline"]:
         raise NetworkError("Earth Engine: not asked, --offline is set.", "Leave --offline out, or use provider local.")
-    gee: Any = import_module("utils.io.gee")
     gee.start(conf.gee_project, conf.endpoints.gee)
-    asked = [gee.search_scenes(query, conf.cloud_method) for query in queries(settings, area, ctx.conf)]
-    of_name = {product.name: scenes for scenes in asked for product in scenes.products}
-    products = {product.name: product for scenes in asked for product in scenes.products}
-    for index in (index for scenes in asked for index in scenes.unnamed):
+    scenes = gee.search_scenes(list(queries(settings, area, ctx.conf)), conf.cloud_method)
+    for index in scenes.unnamed:
         ctx.warn(f"{index}: Earth Engine tells no product name, left out")
-    return Answer(
-        tuple(products.values()),
-        lambda members: of_name[members[0].name].cloud(members),
-        lambda members: str(of_name[members[0].name].method(members)),
-    )
+    return Answer(scenes.products, scenes.cloud, scenes.method)
 
 
 def _online(ctx: Context, provider: ModuleType, address: str, settings: Settings, area: BaseGeometry) -> Answer:
@@ -171,7 +164,8 @@ def web(offline: bool) -> Web:
     """The client of all catalogues. S2CR_TRIES sets how often a silent service is asked (10)."""
     from utils.io.web import Web
 
-    return Web(offline=offline, tries=int(os.environ.get("S2CR_TRIES", "10")))
+    text = os.environ.get("S2CR_TRIES", "")
+    return Web(offline=offline, tries=int(text) if text.isdigit() and int(text) else 10)
 
 
 def _unresolved(settings: Settings, found: Mapping[str, Product]) -> list[str]:
@@ -220,7 +214,10 @@ def _grown(area: BaseGeometry, margin_m: float) -> BaseGeometry:
 
 
 def settings_of(conf: Conf, epsg: int, area_km2: float) -> Settings:
-    """Settings of the matching. Where cloud over the area is known only after the download, more ranks are kept."""
+    """Settings of the matching. Where cloud over the area is known only after the download, more ranks are kept.
+
+    raises  ConfigError for a fixed name that is no Sentinel-2 product name
+    """
     from utils.science.candidates import Settings
 
     def window(dates: Any) -> tuple[dt.datetime, dt.datetime]:
@@ -230,9 +227,24 @@ def settings_of(conf: Conf, epsg: int, area_km2: float) -> Settings:
     names = ("max_gap_days", "max_cloud_aoi", "max_cloud_aoi_t1", "max_cloud_tile", "coverage", "orbit", "direction",
              "pols", "s2_level", "rank_by", "limit", "s2_t0", "s2_t1", "same_platform", "exact_names")  # fmt: skip
     values = {name: getattr(conf.search, name) for name in names}
+    _check_names(conf)
     if conf.search.provider in ("sara", "cdse", "stac"):
         values["limit"] = max(values["limit"], _RANKS)
     return Settings(window(conf.dates.t0), window(conf.dates.t1), epsg, area_km2=area_km2, **values)
+
+
+def _check_names(conf: Conf) -> None:
+    from utils.science.product import NameError_, parse_name
+    from utils.workflow.errors import ConfigError
+
+    for key in ("s2_t0", "s2_t1"):
+        for name in getattr(conf.search, key):
+            try:
+                optical = parse_name(name).mission == "S2"
+            except NameError_:
+                optical = False
+            if not optical:
+                raise ConfigError(f"search.{key}: {name!r} is no Sentinel-2 product name.", "Correct the name.")
 
 
 def match(ctx: Context, answer: Answer, settings: Settings, area: BaseGeometry) -> Result:

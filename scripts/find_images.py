@@ -4,9 +4,11 @@ Reads   search.provider: a folder of SAFE products or a static STAC catalogue (s
         area.geojson. Options replace keys of the configuration for this call.
 Writes  search/pairs.json     ranked pairs with everything that download needs
         search/rejected.jsonl every refused product with code, measured value and limit
+        search/search.html    footprints, timeline of candidates, ranks and refusals; also when nothing was found
 Items   none    Fails  65 area, dates or names, 66 archive, 67 network, 72 no pair (names the nearest miss), 76 login
 Example  ./s2cr find_images confs/demo.yaml
 Example  ./s2cr find_images confs/demo.yaml --explain
+Example  ./s2cr find_images confs/demo.yaml --map
 Example  ./s2cr find_images CONF --provider cdse --t0 2019-10-30 2019-11-10 --pass desc
 """
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @stage("find_images", options=_search.OPTIONS, overrides=_search.overrides,
-       always=lambda extra: bool(extra["explain"] or extra["as_json"]))  # fmt: skip
+       always=lambda extra: bool(extra["explain"] or extra["as_json"] or extra["as_map"]))  # fmt: skip
 def run(ctx: Context) -> Report:
     from utils.io import footprint
     from utils.science import pair_document, pairing
@@ -43,14 +45,16 @@ def run(ctx: Context) -> Report:
     answer = _search.catalogue(ctx, settings, area, grid)
     result = _search.match(ctx, answer, settings, area)
     rejected = _rejections(ctx, result, answer)
-    if not result.pairs:
-        said, remedy = pairing.nearest_miss(result, settings)
-        raise NothingFoundError(f"No pair among {len(answer.products)} products: {said}", remedy)
     conf = ctx.conf.search
     document = pair_document.document(result, settings, facts, conf.provider, conf.download_from, answer.method)
+    nearest = None if result.pairs else pairing.nearest_miss(result, settings)
+    _page(ctx, document, result, answer, nearest)
+    if nearest is not None:
+        raise NothingFoundError(f"No pair among {len(answer.products)} products: {nearest[0]}", nearest[1])
     for pair in document["pairs"]:
         for warning in pair["warnings"]:
             ctx.warn(f"{pair['id']}: {warning}")
+        ctx.log.info("%s", _line(pair))
     if not ctx.options.dry_run:
         atomic_json(ctx.output(ctx.layout.pairs_json), document)
     if ctx.extra["as_json"]:
@@ -71,6 +75,18 @@ def _area_path(ctx: Context) -> Path:
     return ctx.resolve(ctx.conf.area.geojson)
 
 
+def _line(pair: dict[str, Any]) -> str:
+    """One pair of the table."""
+    gaps = " / ".join(f"{pair[date]['s1']['gap_s'] / 86400:.2f}" for date in ("date1", "date2"))
+    clouds = [pair[date]["s2"]["cloud_aoi"] for date in ("date1", "date2")]
+    told = " / ".join("not measured" if cloud is None else f"{cloud:.2f} %" for cloud in clouds)
+    track = f"track {pair['track']['relative_orbit']} {pair['track']['direction'].lower()}"
+    tiles = "+".join(f"T{tile}" for tile in pair["date1"]["s2"]["tiles"])
+    return (
+        f"{pair['id']}  {pair['date1']['id']} {pair['date2']['id']}  {tiles}  {track}  gaps {gaps} days  cloud {told}"
+    )
+
+
 def _rejections(ctx: Context, result: "Result", answer: _search.Answer) -> int:
     """Write rejected.jsonl, and with --explain print it as lines; returns how many there are."""
     from utils.workflow.files import atomic_bytes
@@ -89,6 +105,27 @@ def _rejections(ctx: Context, result: "Result", answer: _search.Answer) -> int:
     if not ctx.options.dry_run:
         atomic_bytes(ctx.output(ctx.layout.search / "rejected.jsonl"), ("\n".join(lines) + "\n").encode())
     return len(lines)
+
+
+def _page(ctx: Context, document: dict[str, Any], result: "Result", answer: _search.Answer,
+          nearest: tuple[str, str] | None) -> None:  # fmt: skip
+    """search.html: what the search found and refused, to look at."""
+    from utils.io import search_map
+    from utils.workflow.files import atomic_bytes
+
+    if ctx.options.dry_run:
+        return
+    refused = [rejection.to_json() for rejection in result.rejections]
+    refused += [
+        {"kind": "file", "id": name, "code": "R_UNREADABLE", "text": why}
+        for name, why in sorted(answer.unreadable.items())
+    ]
+    mark = "synthetic data" if ctx.conf.report.synthetic else ""
+    page = search_map.page(document, refused, answer.products, nearest=nearest, mark=mark)
+    path = ctx.layout.search / "search.html"
+    atomic_bytes(ctx.output(path), page)
+    if ctx.extra["as_map"]:
+        click.echo(path)
 
 
 def _area_facts(path: Path, area: "BaseGeometry", epsg: int) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> Run:
         place.write_text(json.dumps(area))
         conf = tmp_path / "conf.yaml"
         conf.write_text(CONF.format(work=tmp_path / "work", area=place, provider=provider, url=url, more=more))
-        environment = {**os.environ, "S2CR_TRIES": "2", "http_proxy": "http://127.0.0.1:1"}
+        environment = {**os.environ, "S2CR_TRIES": "2", "no_proxy": "127.0.0.1"}
         result = subprocess.run([ROOT / "s2cr", "find_images", conf, *options], capture_output=True, text=True, check=False,
                                 timeout=60, env=environment)  # fmt: skip
         assert result.returncode == code, result.stderr
@@ -130,7 +130,7 @@ def test_a_provider_that_is_down_is_named(run: Run) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     result = run(f"http://127.0.0.1:{port}", "cdse", code=67)
-    assert "127.0.0.1: no answer after 2 tries (ConnectionError).\nCheck the network" in result.stderr
+    assert f"127.0.0.1:{port}: no answer after 2 tries (ConnectionError).\nCheck the network" in result.stderr
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -186,6 +186,9 @@ def test_a_wrong_option_is_a_wrong_configuration(hub: Hub, run: Run) -> None:
         in run(hub.url, "cdse", "--t1", "2019-01-01", "2019-02-01", code=65).stderr
     )
     assert "set search.download_from to sara or cdse" in run(hub.url, "cdse", "--provider", "gee", code=65).stderr
+    for name in ("nonsense", RADAR0.name):
+        said = run(hub.url, "cdse", "--s2-t1", name, code=65).stderr
+        assert f"search.s2_t1: {name!r} is no Sentinel-2 product name.\nCorrect the name." in said
     assert "search.archive is not set" in run(hub.url, "cdse", "--provider", "local", code=65).stderr
     assert hub.log == []
 

@@ -11,7 +11,10 @@ from utils.workflow.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
-TOOLS = ("area", "conf", "docs", "doctor", "fetch_dem", "fetch_orbits", "models", "plan", "scores", "tile_check")
+TOOLS = (
+    "area", "conf", "docs", "doctor", "fetch_dem", "fetch_orbits", "from_names", "models", "plan", "s2_minmax", "scores",
+    "tile_check",
+)  # fmt: skip
 
 
 def call(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ for the 250 km edges of a radar image the straight line in degrees is the worse 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -15,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from osgeo import osr
-from shapely import contains_xy, prepare
-from shapely.geometry import MultiPolygon, Polygon, box, shape
+from shapely import STRtree, contains_xy, prepare
+from shapely.geometry import LineString, MultiPolygon, Polygon, box, shape
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import transform, unary_union
 from shapely.validation import explain_validity
@@ -100,11 +101,28 @@ def _checked_geometry(item: dict[str, Any], index: int, path: Path) -> BaseGeome
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(f"{path}: polygon {index + 1} is malformed ({error}).", "Export the area again.") from error
     if not geometry.is_valid:
+        edges = next((said for polygon in polygons for ring in polygon if (said := crossing_edges(ring))), "")
         raise InputError(
-            f"{path}: polygon {index + 1} is not valid: {explain_validity(geometry)} (longitude latitude).",
+            f"{path}: polygon {index + 1} is not valid: {explain_validity(geometry)} (longitude latitude){edges}.",
             "Redraw the ring so that it does not cross or touch itself.",
         )
     return geometry
+
+
+def crossing_edges(ring: Sequence[Sequence[float]]) -> str:
+    """Words for the first two edges of a closed ring that meet without being neighbours; empty when none do.
+
+    ring  positions as in GeoJSON, the first repeated at the end; vertices are counted from 1
+    """
+    edges = [LineString([a[:2], b[:2]]) for a, b in itertools.pairwise(ring)]
+    count = len(edges)
+    first, second = STRtree(edges).query(edges, predicate="intersects")
+    met = sorted((int(i), int(j)) for i, j in zip(first, second, strict=True) if i + 1 < j and (j - i) % count > 1)
+    for i, j in met:
+        if (j + 1) % count != i:  # the last edge ends where the first begins
+            ends = f"vertex {i + 1} to {i + 2} and the edge from vertex {j + 1} to {(j + 1) % count + 1}"
+            return f"; the edge from {ends} meet"
+    return ""
 
 
 def _check_ring(ring: Any, where: str) -> None:
@@ -159,7 +177,9 @@ def _check_zone(geometry: BaseGeometry, epsg: int) -> None:
     if off > 9:
         swapped = abs(centre.y - meridian) <= 9
         hint = (
-            "Its latitude and longitude look swapped." if swapped else f"Its own zone is {utm_of(centre.buffer(1e-6))}."
+            f"Its latitude and longitude look swapped from its first vertex on, {_first_vertex(geometry)}."
+            if swapped
+            else f"Its own zone is {utm_of(centre.buffer(1e-6))}."
         )
         raise ConfigError(
             f"the area lies {off:.1f} degrees from the meridian of area.epsg {epsg}. {hint}",
@@ -167,11 +187,26 @@ def _check_zone(geometry: BaseGeometry, epsg: int) -> None:
         )
 
 
+def _first_vertex(geometry: BaseGeometry) -> str:
+    polygon = geometry.geoms[0] if isinstance(geometry, MultiPolygon) else geometry
+    x, y = polygon.exterior.coords[0][:2] if isinstance(polygon, Polygon) else geometry.bounds[:2]
+    return f"[{x:g}, {y:g}]"
+
+
 def to_utm(geometry: BaseGeometry, epsg: int) -> BaseGeometry:
     """Project a geometry from degrees (longitude, latitude) to metres in a UTM zone; vertices only, no densifying."""
+    return _projected(geometry, 4326, epsg)
+
+
+def to_lonlat(geometry: BaseGeometry, epsg: int) -> BaseGeometry:
+    """Project a geometry from metres in a UTM zone to degrees (longitude, latitude); vertices only, no densifying."""
+    return _projected(geometry, epsg, 4326)
+
+
+def _projected(geometry: BaseGeometry, from_epsg: int, to_epsg: int) -> BaseGeometry:
     source, target = osr.SpatialReference(), osr.SpatialReference()
-    source.ImportFromEPSG(4326)
-    target.ImportFromEPSG(epsg)
+    source.ImportFromEPSG(from_epsg)
+    target.ImportFromEPSG(to_epsg)
     # GDAL 3 would otherwise take latitude first
     source.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
     target.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)

@@ -32,11 +32,12 @@ _PLATFORM = re.compile(r"sentinel[- ]([12][a-d])", re.IGNORECASE)
 
 
 def search(query: Query, web: Web, base_url: str, page: int = PAGE) -> Iterator[Product]:
-    """Products that answer a query, each once. Items without a product name are left out.
+    """Products that answer a query, each once. Single items without a product name are left out.
 
     base_url  address of the landing page, such as https://earth-search.aws.element84.com/v1
     page      items a page
-    raises    NetworkError, CredentialError, InputError (as utils.io.web.Web; also for a page that is no STAC)
+    raises    NetworkError, CredentialError, InputError (as utils.io.web.Web; also for a page that is no STAC, and for
+              answers in which no item has a product name)
     """
     client = _open(web, base_url)
     asked: dict[str, Any] = {
@@ -52,11 +53,19 @@ def search(query: Query, web: Web, base_url: str, page: int = PAGE) -> Iterator[
         warnings.simplefilter("ignore")  # landing pages seldom say that POST is understood
         pages = client.search(**asked)
     names: set[str] = set()
+    count = unnamed = 0
     for item in _items(pages, base_url):
+        count += 1
         product = product_of(item)
+        unnamed += product is None
         if product is not None and product.name not in names and query.start <= product.start < query.end:
             names.add(product.name)
             yield product
+    if count and unnamed == count:
+        raise InputError(
+            f"{urlsplit(base_url).hostname}: none of {count} items tells its product name.",
+            "Search with provider cdse, or set search.endpoints.stac to another catalogue.",
+        )
 
 
 def find_version(name: str, web: Web, base_url: str, geometry: Mapping[str, Any] | None = None) -> Product | None:
@@ -198,13 +207,22 @@ def _time(time: dt.datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _folder_of(item: Mapping[str, Any]) -> Product | None:
+    """Product of the one .SAFE folder in which all assets lie that lie in any."""
+    hrefs = [str(asset.get("href") or "") for asset in (item.get("assets") or {}).values()]
+    names = {part for href in hrefs for part in urlsplit(href).path.split("/") if part.endswith(".SAFE")}
+    return answers.named(names.pop()) if len(names) == 1 else None
+
+
 def product_of(item: Mapping[str, Any], provider: str = "stac") -> Product | None:
-    """Product record of one item; None where no property holds a product name.
+    """Product record of one item; None where neither a property nor the folder of its assets is a product name.
 
     The absolute orbit of Sentinel-2 is taken from the datatake id; a missing relative orbit is that of the name.
     """
     p = item.get("properties") or {}
-    product = answers.named(p.get("s1:product_identifier")) or answers.named(p.get("s2:product_uri"))
+    product = (
+        answers.named(p.get("s1:product_identifier")) or answers.named(p.get("s2:product_uri")) or _folder_of(item)
+    )
     if product is None:
         return None
     product = answers.with_times(product, p.get("start_datetime"), p.get("end_datetime"))

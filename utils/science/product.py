@@ -106,6 +106,7 @@ class Product:
         values["pols"] = tuple(data.get("pols") or ())
         values["footprint"] = tuple((float(lon), float(lat)) for lon, lat in data.get("footprint") or ())
         values["warnings"] = tuple(data.get("warnings") or ())
+        values["substitutes"] = data.get("substitutes") or ""
         return cls(**values)
 
 

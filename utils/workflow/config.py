@@ -168,6 +168,13 @@ def _cross_checks(conf: Conf, document: Document) -> list[str]:
 def _check_search(conf: Conf, need: Any) -> None:
     """What each provider cannot do without."""
     search = conf.search
+    for name, address in search.endpoints.model_dump().items():
+        ok = address is None or address.startswith(("https://", "http://"))
+        need(
+            ok,
+            ("search", "endpoints", name),
+            f"search.endpoints.{name}: {address!r} does not start with https:// or http://",
+        )
     if search.provider == "local":
         need(
             bool(search.archive),
