@@ -14,7 +14,7 @@ export S2CR_ALLOW := $(ALLOW)
 s2cr = ./s2cr
 part = $(if $(PART),--part $(PART))
 
-.PHONY: help env demo test lint types docs docs-check bench results clean-demo plan doctor area \
+.PHONY: help env demo test test-faults lint types docs docs-check bench results clean-demo plan doctor area \
   make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
@@ -34,6 +34,9 @@ demo: env ## a generated scene with fire and clouds through every stage: minutes
 test: env ## set up, then unit, golden and pipeline tests (ARGS= goes to pytest)
 	@$(s2cr) doctor --env >/dev/null
 	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow" $(ARGS)
+
+test-faults: env ## downloads against 2,000 faults of a misbehaving server, in figures (a minute)
+	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m tests.fakes.campaign --faults 2000
 
 doctor: env ## what this machine has and lacks, with remedies
 	@$(s2cr) doctor

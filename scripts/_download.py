@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from utils.io.transfer import Received
     from utils.science.catalogue import Request
     from utils.science.product import Product
+    from utils.workflow.schema import Conf
 
+ORBITS, HEIGHTS = "orbits", "heights"
 _LOOK_S = 0.5  # how often the main thread looks for progress and signals
 
 
@@ -106,6 +108,12 @@ def _wanted(ctx: Context, document: dict[str, Any], name: str, date: str) -> Wan
     return Wanted(name, target, record["mission"], date, (), provider, source, product)
 
 
+def more(conf: Conf) -> list[str]:
+    """What an online provider's products need besides, as far as the configuration asks for it."""
+    heights = conf.download.dem and conf.preprocess.dem.path is None
+    return [ORBITS] * conf.download.orbits + [HEIGHTS] * heights
+
+
 class Online:
     """The services of a run: one web client, one login a service, the addresses of the configuration."""
 
@@ -130,6 +138,12 @@ class Online:
     def login(self, request: Request) -> Login | None:
         """Credentials that a request asks for by name."""
         return self._logins.get(request.auth)
+
+    def fetch(self, request: Request, target: Path) -> Received:
+        """One file in this thread; a signal ends it."""
+        from utils.io import transfer
+
+        return transfer.fetch(request, target, web=self.web, auth=self.login(request))
 
     def request(self, wanted: Wanted, again: bool = False) -> Request:
         """Where the bytes of a product are; a product of another catalogue is looked up by its name first.

@@ -61,11 +61,14 @@ def run(ctx: Context) -> Report:
     elif online is not None or ctx.conf.download.link == "copy":
         _need_space(ctx, waiting)
     _fetch_all(ctx, wanted, waiting, online)
+    if online is not None:
+        _fetch_more(ctx, online)
     return _close(ctx, document, wanted, online)
 
 
 def _say(ctx: Context, waiting: "list[Wanted]", online: "Online | None") -> None:
     """Names, sizes, free disk and the requests that a run would make."""
+    from scripts import _download
     from utils.io.local_copy import free_bytes
     from utils.workflow.errors import Error
 
@@ -76,6 +79,8 @@ def _say(ctx: Context, waiting: "list[Wanted]", online: "Online | None") -> None
         except Error as error:
             place = f"{error}"
         ctx.log.info("%s  %s  %s", "  size ?     " if size is None else f"{size / 2**20:8.1f} MiB", one.name, place)
+    for name in _download.more(ctx.conf) if online is not None else ():
+        ctx.log.info("  size ?      %s, asked for when the products are there", name)
     known = sum(one.size() or 0 for one in waiting)
     requests = sum(one.source is None for one in waiting)
     ctx.log.info("dry run: %d files, %.1f MiB, %.1f GiB free, %d requests", len(waiting), known / 2**20,
@@ -126,13 +131,41 @@ def _fetch_all(ctx: Context, wanted: "dict[str, Wanted]", waiting: "list[Wanted]
                 download_lock.merge_lock(ctx.layout.raw, {item.id: ctx.data_of(item.id)})
 
 
+def _fetch_more(ctx: Context, online: "Online") -> None:
+    """Orbit files and height tiles, by the functions of fetch_orbits and fetch_dem."""
+    from scripts import _auxiliary, _download
+    from utils.io import download_lock
+    from utils.workflow.errors import NetworkError, PartialError
+
+    job = _auxiliary.Job(ctx.conf, ctx.conf_path, ctx.layout, ctx.log, dry_run=False)
+    for item in ctx.todo(_download.more(ctx.conf), unit="set"):
+        with item:
+            mission = download_lock.ORBIT
+            try:
+                if item.id == _download.ORBITS:
+                    _auxiliary.fetch_orbits(job, online.web, online.fetch)
+                else:
+                    mission = download_lock.DEM_TILE
+                    _auxiliary.fetch_heights(job, online.web, online.fetch)
+            except (NetworkError, PartialError) as error:
+                if item.id != _download.ORBITS or ctx.conf.preprocess.orbit == "poeorb":
+                    raise
+                ctx.warn(
+                    f"{error.message} The annotation's orbits serve (preprocess.orbit); ./s2cr fetch_orbits tries again."
+                )
+                item.skip(error.message)
+            for record in job.records(mission).values():
+                item.output(ctx.layout.raw / record["file"])
+
+
 def _close(ctx: Context, document: dict[str, Any], wanted: "dict[str, Wanted]", online: "Online | None") -> Report:
     """The lock as a whole, then what belongs to the products."""
     from utils.io import download_lock, local_copy
 
     records = {name: ctx.data_of(name) for name in wanted if ctx.status_of(name) == "done"}
     if not ctx.partial:
-        download_lock.write_lock(ctx.layout.raw, records)
+        pairs = None if online is None else sorted({pair for record in records.values() for pair in record["pairs"]})
+        download_lock.write_lock(ctx.layout.raw, records, pairs=pairs)
         ctx.output(ctx.layout.raw / download_lock.NAME)
         known = [record["file"] for record in download_lock.read_lock(ctx.layout.raw).values()]
         for stray in local_copy.stray_files(ctx.layout.raw, known):

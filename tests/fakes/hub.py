@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 GRACE_S = 0.15  # real seconds in which a request may already be under way when a wait is announced
+_PACE_BYTES = 1 << 16
 _TEXT = b"\n<html><body>502 Bad Gateway</body></html>\n"
 
 
@@ -93,8 +94,10 @@ class Hub:
         self.open_most = 0
         self._open: set[socket.socket] = set()
         self.early = 0
+        self.early_at: list[tuple[float, str]] = []
         self.retry_after_s = 10.0
         self.stall_s = 1.0
+        self.pace_s = 0.0  # pause after each 64 KiB of a body
         self._tokens: dict[str, float] = {}
         self._refreshes: dict[str, float] = {}
         self._quiet: tuple[float, float] = (0.0, 0.0)  # real times between which nobody may ask
@@ -153,7 +156,9 @@ class Hub:
         with self._lock:
             self.log.append(entry)
             now = time.monotonic()
-            self.early += self._quiet[0] + GRACE_S < now < self._quiet[1]
+            if self._quiet[0] + GRACE_S < now < self._quiet[1]:
+                self.early += 1
+                self.early_at.append((now - self._quiet[0], entry.path))
 
     def next_fault(self, path: str) -> str:
         with self._lock:
@@ -326,7 +331,11 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
         self.head(206 if start else 200, headers)
         end = total if upto is None else max(start, upto)
-        self.wfile.write(change(body.data[start:end]))
+        data = change(body.data[start:end])
+        for at in range(0, len(data), _PACE_BYTES):
+            self.wfile.write(data[at : at + _PACE_BYTES])
+            if self.owner.pace_s:
+                time.sleep(self.owner.pace_s)
         if not body.length:
             self.close_connection = True
         return end
@@ -465,7 +474,7 @@ def _wait_seconds(status: int) -> Callable[[_Handler, Body], None]:
 def _wait_date(h: _Handler, body: Body) -> None:
     seconds = h.owner.retry_after_s
     h.owner.announce_quiet(seconds)
-    h.reply(429, b"", {"Retry-After": formatdate(h.owner.clock.wall() + seconds + 1, usegmt=True)})
+    h.reply(429, b"", {"Retry-After": formatdate(h.owner.clock.wall() + seconds + 5, usegmt=True)})
 
 
 def _foreign(h: _Handler, body: Body) -> None:

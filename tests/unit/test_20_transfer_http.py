@@ -312,7 +312,7 @@ def test_a_full_disk_keeps_a_part_that_resumes(hub: Hub, tmp_path: Path, monkeyp
 def test_a_really_full_disk(hub: Hub, tmp_path: Path) -> None:
     url = hub.put("/p.zip", MADE.data)
     (tmp_path / "p.zip.part").symlink_to("/dev/full")
-    job = transfer._Job(MADE.request(url), part.Part(tmp_path / "p.zip"), web(hub), None, None, None, SMALL)
+    job = transfer.Job(MADE.request(url), part.Part(tmp_path / "p.zip"), web(hub), None, None, None, SMALL)
     job.part.drop = lambda: None  # type: ignore[method-assign] # keeps the link
     with pytest.raises(DiskError, match="No space left"):
         transfer.receive(job)

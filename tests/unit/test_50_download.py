@@ -9,6 +9,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.download import run
+from tests.fakes.buckets import Buckets, orbit_body, serving, tile_body
 from tests.fakes.hub import Hub
 from tests.fakes.products import Made, broken, product, s1_name, s2_name
-from utils.io.download_lock import read_lock
+from utils.io import acquisitions
+from utils.io.dem_tiles import tile_name
+from utils.io.download_lock import fetched_pairs, read_lock
+from utils.io.tiles import read_pairs
 from utils.science.product import parse_name
 from utils.workflow import config, freshness
 from utils.workflow.files import sha256_file
 
 ROOT = Path(__file__).parents[2]
+ORBIT = "S1A_OPER_AUX_POEORB_OPOD_20200121T120753_V20191231T225942_20200102T005942.EOF"
 CONF = """\
 work: {work}
 area: {{geojson: {work}/area.geojson, epsg: 32755}}
@@ -44,6 +50,7 @@ class Case:
 
     def __init__(self, hub: Hub, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         self.caplog = caplog
+        self.geometry: dict[str, Any] | None = None
         self.hub, self.work, self.conf = hub, folder / "w", folder / "c.yaml"
         self.made = {n: product(n) for n in (s2_name(1), s2_name(2), s1_name(1), s1_name(2), s1_name(3))}
         self.conf.write_text(CONF.format(work=self.work, url=hub.url))
@@ -66,7 +73,7 @@ class Case:
         a, b, c, d, e = self.made
         pairs = [self.pair("p001", 1, (a, c), (b, d)), self.pair("p002", 2, (a, c), (b, e))]
         document = {"schema": "s2cr.pairs/1", "provider": {"search": "cdse", "download": "cdse"}, "pairs": pairs,
-                    "aoi": {"geometry": None}, "products": self.records}  # fmt: skip
+                    "aoi": {"geometry": self.geometry}, "products": self.records}  # fmt: skip
         conf = config.load(self.conf)
         layout = config.layout_of(conf)
         layout.search.mkdir(exist_ok=True)
@@ -264,6 +271,64 @@ def test_a_product_of_another_catalogue_is_looked_up(case: Case) -> None:
     (case.work / f"raw/date1/{old}.zip").unlink()
     result = case.run()
     assert result.exit_code == 71 and f"{old}: replaced by {new}" in result.output
+
+
+@pytest.fixture
+def buckets(case: Case) -> Iterator[Buckets]:
+    """The services of orbits and heights; the configuration asks for both."""
+    with serving(Buckets()) as server:
+        ends = {name: server.endpoints[name] for name in ("cdse_catalogue", "orbits", "dem_30", "dem_90")}
+        text = case.conf.read_text().replace("orbits: false, dem: false, ", "")
+        text = text.replace(f'"{case.hub.url}/catalogue"', f'"{ends.pop("cdse_catalogue")}"')
+        more = "".join(f', {name}: "{url}"' for name, url in ends.items())
+        case.conf.write_text(text.replace('/token"}', f'/token"{more}}}'))
+        case.geometry = {
+            "type": "Polygon",
+            "coordinates": [[[-19.55, 63.1], [-19.45, 63.1], [-19.45, 63.2], [-19.55, 63.1]]],
+        }
+        case.search()
+        server.orbits = {ORBIT: orbit_body(ORBIT)}
+        server.dem_30 = {tile_name(63, -20): partial(tile_body, 63, -20, 1800)}
+        yield server
+
+
+def test_orbits_and_heights(case: Case, buckets: Buckets) -> None:
+    dry = case.run("--dry-run")
+    assert "orbits, asked for when" in dry.output and "heights, asked for when" in dry.output and buckets.log == []
+    result = case.run()
+    assert result.exit_code == 0, result.output
+    raw = case.work / "raw"
+    assert {p.name for p in (raw / "orbits").iterdir()} == {ORBIT}
+    assert {p.name for p in (raw / "dem").iterdir()} >= {"dem.tif", f"{tile_name(63, -20)}.tif"}
+    missions = sorted(record["mission"] for record in read_lock(raw).values())
+    assert missions[:2] == ["DEM_MOSAIC", "DEM_TILE"] and missions[-5:] == ["ORBIT", "S1", "S1", "S2", "S2"]
+    assert read_lock(raw)[ORBIT.removesuffix(".EOF")]["products"] == [s1_name(1), s1_name(2)]
+    assert fetched_pairs(raw) == ["p001"]
+    buckets.log.clear()
+    assert case.run().exit_code == 0 and case.hub.log == [] and buckets.log == []
+    assert case.run("--no-orbits", "--no-dem").exit_code == 0 and case.hub.log == [] and buckets.log == []
+
+
+def test_a_missing_orbit_fails_only_where_it_is_used(case: Case, buckets: Buckets) -> None:
+    buckets.orbits = {}
+    result = case.run("--no-dem")
+    assert (
+        result.exit_code == 0 and "no orbit file" in result.output and "The annotation's orbits serve" in result.output
+    )
+    case.conf.write_text(case.conf.read_text() + "preprocess: {orbit: poeorb}\n")
+    (case.work / "manifests/download.json").unlink()
+    (case.work / "items/download.jsonl").unlink()
+    result = case.run("--no-dem")
+    assert result.exit_code == 71 and "no orbit file" in result.output and case.files() == case.expected()
+
+
+def test_later_stages_read_only_the_pairs_that_were_fetched(case: Case) -> None:
+    case.run()
+    pairs_json = case.work / "search/pairs.json"
+    assert [pair["id"] for pair in read_pairs(pairs_json)] == ["p001"]
+    assert {one.s1 for one in acquisitions.load(pairs_json).values()} == {(s1_name(1),), (s1_name(2),)}
+    case.run("--rank", "all")
+    assert [pair["id"] for pair in read_pairs(pairs_json)] == ["p001", "p002"]
 
 
 def test_term_signal_keeps_parts_and_resumes(case: Case) -> None:

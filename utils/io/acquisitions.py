@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.io import raster
+from utils.io.download_lock import fetched_pairs
 from utils.science.grid import Grid
 from utils.workflow.errors import InputError
 
@@ -47,8 +48,11 @@ def load(pairs_json: Path) -> dict[str, Acquisition]:
         raise InputError(f"{pairs_json}: {error}.", remedy) from error
     if data.get("schema") != SCHEMA:
         raise InputError(f"{pairs_json}: schema {data.get('schema')!r} is not {SCHEMA}.", remedy)
+    fetched = fetched_pairs(pairs_json.parent.parent / "raw")
     found: dict[str, Acquisition] = {}
     for pair in data["pairs"]:
+        if fetched is not None and pair["id"] not in fetched:
+            continue  # the search keeps more ranks than download fetches
         for key in ("date1", "date2"):
             date = pair[key]
             s1, s2 = (_ids(date.get(sensor, {}).get("products", ())) for sensor in ("s1", "s2"))

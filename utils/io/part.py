@@ -81,14 +81,18 @@ class Part:
             os.replace(self.path, self.bad)  # noqa: PTH105
         self.drop()
 
-    def finish(self) -> None:
-        """Give the verified bytes their name, read-only and durable; then remove all traces."""
+    def sync(self) -> None:
+        """Bring the received bytes to the disk."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
-            os.fchmod(descriptor, 0o444)
         finally:
             os.close(descriptor)
+
+    def finish(self) -> None:
+        """Give the verified and synced bytes their name, read-only and durable; then remove all traces."""
+        self.path.chmod(0o444)
+        self.sync()
         os.replace(self.path, self.target)  # noqa: PTH105
         fsync_folder(self.target.parent)
         self.clean()

@@ -12,7 +12,7 @@ MARK = "[removed]"
 _SHORTEST = 4  # removing shorter values would blank ordinary words
 _HEADER = re.compile(r"(?i)((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s\"',}]+")
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
-_QUERY = re.compile(r"(?i)([?&;](?:token|sig|x-amz-[a-z-]+)=)[^&\s\"'<>]+")
+_QUERY = re.compile(r"(?i)([?&;](?:token|sig|signature|awsaccesskeyid|x-amz-[a-z-]+)=)[^&\s\"'<>]+")
 
 
 class Redactor(logging.Filter):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from utils.io import raster
 from utils.io.acquisitions import Acquisition
 from utils.io.cutter import Cut, DateRasters
+from utils.io.download_lock import fetched_pairs
 from utils.science.grid import Grid, Tile, Window
 from utils.workflow.errors import ConfigError, InputError
 
@@ -67,16 +68,18 @@ def scene_power(root: Path, date: Acquisition) -> NDArray[np.float32]:
 
 
 def read_pairs(pairs_json: Path) -> list[dict[str, Any]]:
-    """The pairs of pairs.json, in order.
+    """The pairs of pairs.json that were fetched, in order.
 
     raises  InputError when it is missing or malformed
     """
     try:
-        return list(json.loads(pairs_json.read_text(encoding="utf-8"))["pairs"])
+        pairs = list(json.loads(pairs_json.read_text(encoding="utf-8"))["pairs"])
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{pairs_json}: missing or malformed ({error!r}).", "Run find_images or import_data again."
         ) from error
+    fetched = fetched_pairs(pairs_json.parent.parent / "raw")
+    return [pair for pair in pairs if fetched is None or pair["id"] in fetched]
 
 
 def mixed_orbit(pair: Mapping[str, Any], allowed: bool) -> bool:

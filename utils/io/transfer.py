@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ from utils.workflow.errors import DiskError, InputError, Interrupted, Verificati
 if TYPE_CHECKING:
     from utils.io.auth import Login
 
-__all__ = ["LIMITS", "Limits", "Received", "fetch", "need_space", "receive"]
+__all__ = ["LIMITS", "Job", "Limits", "Received", "fetch", "need_space", "receive"]
 _BROKEN_BODY = (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError, *TRANSIENT)
 UNKNOWN_BYTES = 1_200_000_000  # what a file of unknown size counts against the disk
 
@@ -94,7 +95,7 @@ def fetch(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with TargetLock(target):
-        job = _Job(request, Part(target), web, auth, progress, stop, limits)
+        job = Job(request, Part(target), web, auth, progress, stop, limits)
         if target.exists():
             try:
                 found = verify(target, job.request, accept="*" if accept_stale_checksum else "", complete=True)
@@ -107,12 +108,17 @@ def fetch(
     return Received(found.size, found.md5, found.sha256, found.checks, host, job.received, job.requests)
 
 
-def _rounds(job: _Job, accept_stale: bool) -> Verified:
+def _rounds(job: Job, accept_stale: bool) -> Verified:
     reason, stale = "", ""
     for _ in range(job.limits.rounds):
         try:
             receive(job)
-            found = verify(job.part.path, job.request, accept=stale if accept_stale else "", complete=job.complete())
+            with ThreadPoolExecutor(1) as pool:  # the disk works while the digests are computed
+                synced = pool.submit(job.part.sync)
+                found = verify(
+                    job.part.path, job.request, accept=stale if accept_stale else "", complete=job.complete()
+                )
+                synced.result()
             job.part.finish()
             return found
         except SpoiledError as error:
@@ -128,7 +134,7 @@ def _rounds(job: _Job, accept_stale: bool) -> Verified:
     )
 
 
-class _Job:
+class Job:
     """One file under way: its request, its unfinished file and the counts for the lock."""
 
     def __init__(
@@ -172,7 +178,7 @@ class _Job:
         )
 
 
-def receive(job: _Job) -> None:
+def receive(job: Job) -> None:
     """Complete NAME.part: tries with growing waits, credentials renewed once; the content is not yet verified."""
     attempt, best, renewed, reason = 0, job.part.length(), False, ""
     host = host_of(job.request.url)
@@ -205,7 +211,7 @@ def receive(job: _Job) -> None:
     raise no_answer(f"{host}: {job.part.target.name}", job.web.tries, reason)
 
 
-def _attempt(job: _Job) -> None:
+def _attempt(job: Job) -> None:
     """One request and its body.
 
     raises  AgainError, _RenewError, _ContinueError; SpoiledError for a size that contradicts the known one
@@ -230,7 +236,7 @@ def _attempt(job: _Job) -> None:
         ) from None  # fmt: skip
 
 
-def _where_to_start(job: _Job) -> tuple[int, State | None]:
+def _where_to_start(job: Job) -> tuple[int, State | None]:
     """Byte to ask from, and the state to ask with; -1 = nothing is missing. Drops what cannot be resumed."""
     length, state = job.part.length(), job.part.state(job.request)
     if state is None or (state.size is not None and length > state.size):
@@ -243,7 +249,7 @@ def _where_to_start(job: _Job) -> tuple[int, State | None]:
     return max(0, length - job.limits.overlap_bytes), state
 
 
-def _take(job: _Job, answer: requests.Response, start: int, state: State | None) -> None:
+def _take(job: Job, answer: requests.Response, start: int, state: State | None) -> None:
     status, host = answer.status_code, host_of(answer.url)
     if status in RETRY_STATUS:
         raise AgainError(f"HTTP {status}", answer=answer, host=host)
@@ -270,14 +276,14 @@ def _take(job: _Job, answer: requests.Response, start: int, state: State | None)
         _store(job, answer, 0, length, length)
 
 
-def _unsatisfiable(job: _Job, answer: requests.Response) -> None:
+def _unsatisfiable(job: Job, answer: requests.Response) -> None:
     """416: complete when the server's total is what we have, else everything anew."""
     total = answer.headers.get("Content-Range", "").rpartition("/")[2]
     if not (total.isdigit() and int(total) == job.part.length() and job.request.size in (None, int(total))):
         raise AgainError("HTTP 416", drop=True)
 
 
-def _store(job: _Job, answer: requests.Response, begin: int, end: int | None, total: int | None) -> None:
+def _store(job: Job, answer: requests.Response, begin: int, end: int | None, total: int | None) -> None:
     """Write the body from `begin` on; the state first, so that a kill in between finds it."""
     size = job.request.size if job.request.size is not None else total
     if total is not None and size is not None and total != size:
@@ -302,7 +308,7 @@ def _opened(path: Path, position: int) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _copy(job: _Job, answer: requests.Response, stream: IO[bytes], position: int, size: int | None) -> int:
+def _copy(job: Job, answer: requests.Response, stream: IO[bytes], position: int, size: int | None) -> int:
     """Bytes from the connection to the file as they come; returns the position behind the last one.
 
     read1 gives what has arrived: a cut in the middle of a chunk then loses nothing.
@@ -332,7 +338,7 @@ def _chunks(answer: requests.Response, at_most: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _judge(job: _Job, position: int, end: int | None, size: int | None) -> None:
+def _judge(job: Job, position: int, end: int | None, size: int | None) -> None:
     """The body has ended without error: is that all?"""
     if end is not None and position < end:
         raise AgainError("cut")
