@@ -32,7 +32,7 @@ _DIRECTIONS = {"asc": "ascending", "desc": "descending", "ascending": "ascending
 
 OPTIONS = (
     click.option("--provider", type=click.Choice(["local", "gee", "sara", "cdse", "stac"]), help="Catalogue to ask."),
-    click.option("--download-from", type=click.Choice(["local", "sara", "cdse", "stac"]), help="Who serves the bytes."),
+    click.option("--download-from", type=click.Choice(["local", "sara", "cdse"]), help="Who serves the bytes."),
     click.option("--aoi", type=click.Path(path_type=Path), help="Area as GeoJSON in EPSG:4326."),
     click.option("--t0", nargs=2, type=_DAY, metavar="START END", help="Window before, UTC, without the end day."),
     click.option("--t1", nargs=2, type=_DAY, metavar="START END", help="Window of the date to simulate."),

@@ -109,7 +109,7 @@ def rasters(item: Mapping[str, Any], offset_policy: str = "refuse") -> dict[str,
     if doubtful and offset_policy == "refuse":
         raise InputError(
             f"{product.name}: what its item tells about the offset of baseline {product.baseline} cannot be trusted.",
-            "Take the SAFE archive (search.download_from cdse), or set search.stac_offset: measure.",
+            "Take the SAFE archive: search.download_from cdse.",
         )
     found = {}
     for key, asset in (item.get("assets") or {}).items():

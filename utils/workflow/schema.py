@@ -109,7 +109,6 @@ class Endpoints(Section):
         "Copernicus tokens.",
         "URL",
     )
-    cdse_s3: str = key("https://eodata.dataspace.copernicus.eu", "Copernicus object store.", "URL")
     stac: str = key("https://earth-search.aws.element84.com/v1", "STAC API of provider stac.", "URL")
     planetary_sas: str = key(
         "https://planetarycomputer.microsoft.com/api/sas/v1/token", "Signing of Azure assets.", "URL"
@@ -126,8 +125,8 @@ class Search(Section):
     provider: Literal["local", "gee", "sara", "cdse", "stac"] = key(
         "local", "Catalogue to ask; local searches a folder of SAFE products."
     )
-    download_from: Literal["local", "sara", "cdse", "stac"] | None = key(
-        None, "Who serves the bytes; empty = the provider (gee serves none: name sara or cdse)."
+    download_from: Literal["local", "sara", "cdse"] | None = key(
+        None, "Who serves the bytes; empty = the provider (gee and stac serve no archives: name sara or cdse)."
     )
     endpoints: Endpoints = key(Endpoints(), "Addresses of the services.")
     archive: str | None = key(
@@ -161,9 +160,6 @@ class Search(Section):
         "auto", "How provider gee measures cloud over the area; auto tries them in this order."
     )
     gee_project: str | None = key(None, "Google Cloud project for Earth Engine.")
-    stac_offset: Literal["refuse", "measure"] = key(
-        "refuse", "What to do with COGs whose offset is told wrongly: refuse them, or decide by their data."
-    )
 
 
 class Download(Section):
