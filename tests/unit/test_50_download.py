@@ -149,6 +149,37 @@ def test_first_run_then_no_request(case: Case) -> None:
     assert verified.exit_code == 0 and case.hub.log == [] and "4 files verified by SHA-256" in verified.output
 
 
+def test_a_hundred_files_then_nothing_to_do_in_less_than_a_second(case: Case) -> None:
+    """Without a manifest too: then the ledger tells what is done."""
+    names = [product(s1_name(number), 2000) for number in range(100, 200)]
+    for made in names:
+        case.records[made.name] = case.record(made)
+    pair = case.pair("p001", 1, (s2_name(1), s1_name(1)), (s2_name(2), s1_name(2)))
+    pair["date1"]["s1"]["products"] = [made.name for made in names]
+    case.search(pair)
+    assert case.run().exit_code == 0 and len(case.files()) == 103 and case.hub.open_most <= 4
+    for without in (None, "manifests/download.json"):
+        if without:
+            (case.work / without).unlink()
+        begin = time.perf_counter()
+        assert case.run().exit_code == 0 and case.hub.log == []
+        seconds = time.perf_counter() - begin
+        print(f"nothing to do for 103 files: {seconds:.2f} s")
+        assert seconds < 1.0
+
+
+def test_a_bug_shows_no_secret(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scripts import _download
+
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError("https://h/?sig=canary-bug Authorization: Basic canary-basic")
+
+    monkeypatch.setattr(_download, "plan", bug)
+    result = case.run()
+    assert result.exit_code == 1 and "ZeroDivisionError" in result.output and "this is a bug" in result.output
+    assert "canary" not in result.output
+
+
 def test_damage_is_found_by_verify_only(case: Case) -> None:
     case.run()
     path = case.work / f"raw/date1/{s2_name(1)}.zip"
