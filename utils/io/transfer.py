@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import requests
-from requests.exceptions import BaseHTTPError  # the base of the errors that reading a body raises
+from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]  # of urllib3: what reading a body raises
 
 from utils.io.http_body import AgainError, check_type, content_length, content_range
 from utils.io.local_copy import Received, need_space
