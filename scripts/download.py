@@ -34,6 +34,11 @@ _OPTIONS = (
     click.option("--no-orbits", is_flag=True, help="Fetch no orbit files."),
     click.option("--no-dem", is_flag=True, help="Fetch no height tiles."),
     click.option("--no-recheck-cloud", is_flag=True, help="Take products as they come, without measuring cloud."),
+    click.option(
+        "--accept-stale-checksum",
+        is_flag=True,
+        help="Keep a file whose published checksum two identical, intact downloads contradict.",
+    ),
     click.option("--reserve-gib", type=click.FloatRange(min=0), help="Disk space to leave free."),
     click.option("--verify-only", is_flag=True, help="Hash everything present again; fetch nothing."),
 )
@@ -44,8 +49,7 @@ def _overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     out = {f"download.{key}": values[key] for key in ("jobs", "link", "reserve_gib") if values[key] is not None}
     if values["rank"] is not None:
         out["download.rank"] = int(values["rank"]) if values["rank"].isdigit() else values["rank"]
-    if values["unpack"]:
-        out["download.unpack"] = True
+    out |= {f"download.{key}": True for key in ("unpack", "accept_stale_checksum") if values[key]}
     off = ("orbits", "dem", "recheck_cloud")
     return out | {f"download.{key}": False for key in off if values[f"no_{key}"]}
 

@@ -240,6 +240,16 @@ def test_content_that_never_verifies_is_78(case: Case) -> None:
     assert [name for name in case.files() if not name.endswith(".bad")] == []
 
 
+def test_a_stale_checksum_needs_consent(case: Case) -> None:
+    case.records[s2_name(1)]["md5"] = "0" * 32
+    case.search()
+    result = case.run()
+    assert result.exit_code == 71 and "accept_stale_checksum" in result.output and len(case.files()) == 4  # one .bad
+    result = case.run("--accept-stale-checksum")
+    assert result.exit_code == 0 and case.files() == case.expected()
+    assert "stale-checksum" in read_lock(case.work / "raw")[s2_name(1)]["verified"]
+
+
 def test_fail_fast(case: Case) -> None:
     case.hub.faults[case.path(s2_name(1))].extend(["403"])
     assert case.run("--fail-fast", "--jobs", "1").exit_code == 76
