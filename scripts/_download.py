@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
@@ -73,20 +73,28 @@ def read_pairs(ctx: Context) -> dict[str, Any]:
     return document
 
 
-def plan(ctx: Context, document: dict[str, Any]) -> dict[str, Wanted]:
-    """Everything that the chosen pairs name, by product: S2 first, because a bad scene makes its radar data useless."""
+def candidates(ctx: Context, document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Pairs that may be fetched: those of the rank, and the next ones in case it proves cloudy.
+
+    Pairs of a local archive were measured and cost no transfer: all of them, rank chooses among downloads.
+    """
     rank = ctx.conf.download.rank
-    # pairs of a local archive cost nothing more, and every stage reads all of them: rank chooses among downloads
     local = document["provider"]["download"] == "local"
-    pairs = [pair for pair in document["pairs"] if rank == "all" or local or pair["rank"] == rank]
+    return [pair for pair in document["pairs"] if rank == "all" or local or pair["rank"] >= rank]
+
+
+def plan(
+    ctx: Context, document: dict[str, Any], pairs: Sequence[dict[str, Any]], sensors: Sequence[str] = ("s2", "s1")
+) -> dict[str, Wanted]:
+    """Everything that the pairs name, by product: S2 first, because a bad scene makes its radar data useless."""
     found: dict[str, Wanted] = {}
-    for sensor in ("s2", "s1"):
+    for sensor in sensors:
         for pair in pairs:
             for date in ("date1", "date2"):
                 for name in pair[date][sensor]["products"]:
                     one = found.get(name) or _wanted(ctx, document, name, date)
                     found[name] = replace(one, pairs=tuple(dict.fromkeys((*one.pairs, pair["id"]))))
-    if ctx.conf.preprocess.dem.path is not None:
+    if ctx.conf.preprocess.dem.path is not None and "s1" in sensors:
         dem = ctx.resolve(ctx.conf.preprocess.dem.path)
         found[dem.stem] = Wanted(dem.stem, ctx.layout.raw / "dem" / dem.name, "DEM", "dem", (), source=dem)
     return found

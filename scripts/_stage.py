@@ -112,7 +112,9 @@ def guarded(name: str, verbose: int = 0, quiet: bool = False) -> Iterator[loggin
     except OSError as error:
         _fail(name, from_os_error(error))
     except Exception:
-        traceback.print_exc()
+        from utils.io.redact import SECRETS
+
+        click.echo(SECRETS.text(traceback.format_exc()), err=True)  # the text of a client's error may hold an address
         click.echo(f"s2cr {name}: this is a bug. Please report the lines above with your configuration.", err=True)
         sys.exit(1)
 

@@ -5,7 +5,8 @@ Writes  raw/date1/<NAME>.zip, raw/date2/<NAME>.zip  read-only; a product of two 
         raw/orbits/*.EOF, raw/dem/*.tif              of online providers; the height raster of the configuration
         raw/downloads.lock.json                      sizes, MD5, SHA-256, where from, and the checks passed
 Items   one per product                         Fails  66 broken product, 67 network, 68 archived, 69 disk, 71 some failed,
-                                                       75 interrupted (resumes), 76 login, 78 never verified
+                                                       72 all pairs cloudy, 75 interrupted (resumes), 76 login, 78 never
+                                                       verified
 Example  ./s2cr download confs/demo.yaml
 Example  ./s2cr download confs/nsw_south_coast.yaml --dry-run
 Example  ./s2cr download confs/demo.yaml --verify-only
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scripts._stage import Context, Report, stage
+from utils.workflow.errors import NothingFoundError
 
 if TYPE_CHECKING:
     from scripts._download import Online, Wanted
@@ -31,6 +33,12 @@ _OPTIONS = (
     click.option("--link", type=click.Choice(["copy", "hardlink", "symlink"]), help="How local products enter raw/."),
     click.option("--no-orbits", is_flag=True, help="Fetch no orbit files."),
     click.option("--no-dem", is_flag=True, help="Fetch no height tiles."),
+    click.option("--no-recheck-cloud", is_flag=True, help="Take products as they come, without measuring cloud."),
+    click.option(
+        "--accept-stale-checksum",
+        is_flag=True,
+        help="Keep a file whose published checksum two identical, intact downloads contradict.",
+    ),
     click.option("--reserve-gib", type=click.FloatRange(min=0), help="Disk space to leave free."),
     click.option("--verify-only", is_flag=True, help="Hash everything present again; fetch nothing."),
 )
@@ -41,9 +49,9 @@ def _overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     out = {f"download.{key}": values[key] for key in ("jobs", "link", "reserve_gib") if values[key] is not None}
     if values["rank"] is not None:
         out["download.rank"] = int(values["rank"]) if values["rank"].isdigit() else values["rank"]
-    if values["unpack"]:
-        out["download.unpack"] = True
-    return out | {f"download.{key}": False for key in ("orbits", "dem") if values[f"no_{key}"]}
+    out |= {f"download.{key}": True for key in ("unpack", "accept_stale_checksum") if values[key]}
+    off = ("orbits", "dem", "recheck_cloud")
+    return out | {f"download.{key}": False for key in off if values[f"no_{key}"]}
 
 
 @stage("download", options=_OPTIONS, always=lambda extra: bool(extra["verify_only"]), overrides=_overrides)
@@ -53,9 +61,10 @@ def run(ctx: Context) -> Report:
     if ctx.extra["verify_only"]:
         return _verify(ctx)
     document = _download.read_pairs(ctx)
-    wanted = _download.plan(ctx, document)
     online = _download.Online(ctx, document) if document["provider"]["download"] != "local" else None
-    waiting = [one for one in wanted.values() if not (ctx.status_of(one.name) == "done" and one.target.exists())]
+    pairs = _pairs(ctx, document, online)
+    wanted = _download.plan(ctx, document, pairs)
+    waiting = _waiting(ctx, wanted)
     if ctx.options.dry_run:
         _say(ctx, waiting, online)
     elif online is not None or ctx.conf.download.link == "copy":
@@ -63,7 +72,37 @@ def run(ctx: Context) -> Report:
     _fetch_all(ctx, wanted, waiting, online)
     if online is not None:
         _fetch_more(ctx, online)
-    return _close(ctx, document, wanted, online)
+    return _close(ctx, pairs, wanted, online)
+
+
+def _waiting(ctx: Context, wanted: "Mapping[str, Wanted]") -> "list[Wanted]":
+    return [one for one in wanted.values() if not (ctx.status_of(one.name) == "done" and one.target.exists())]
+
+
+def _pairs(ctx: Context, document: dict[str, Any], online: "Online | None") -> list[dict[str, Any]]:
+    """The pairs to fetch. Where the catalogue knew no cloud over the area, the Sentinel-2 products come first and a
+    cloudy pair gives way to the next rank."""
+    from scripts import _download, _recheck
+
+    found = _download.candidates(ctx, document)
+    if online is None:
+        return found
+    count = len(found) if ctx.conf.download.rank == "all" else 1
+    if not found:
+        raise NothingFoundError(
+            f"search/pairs.json has no pair of rank {ctx.conf.download.rank}.",
+            "Set download.rank: 1, or search.limit higher.",
+        )
+    if ctx.options.dry_run:
+        return found[:count]
+
+    def fetch(pair: dict[str, Any]) -> "Mapping[str, Wanted]":
+        wanted = _download.plan(ctx, document, [pair], ("s2",))
+        _need_space(ctx, _waiting(ctx, wanted))
+        _fetch_all(ctx, wanted, _waiting(ctx, wanted), online)
+        return wanted
+
+    return _recheck.settle(ctx, found, count, fetch)
 
 
 def _say(ctx: Context, waiting: "list[Wanted]", online: "Online | None") -> None:
@@ -158,14 +197,14 @@ def _fetch_more(ctx: Context, online: "Online") -> None:
                 item.output(ctx.layout.raw / record["file"])
 
 
-def _close(ctx: Context, document: dict[str, Any], wanted: "dict[str, Wanted]", online: "Online | None") -> Report:
+def _close(ctx: Context, pairs: list[dict[str, Any]], wanted: "dict[str, Wanted]", online: "Online | None") -> Report:
     """The lock as a whole, then what belongs to the products."""
     from utils.io import download_lock, local_copy
 
     records = {name: ctx.data_of(name) for name in wanted if ctx.status_of(name) == "done"}
     if not ctx.partial:
-        pairs = None if online is None else sorted({pair for record in records.values() for pair in record["pairs"]})
-        download_lock.write_lock(ctx.layout.raw, records, pairs=pairs)
+        fetched = None if online is None else [pair["id"] for pair in pairs]
+        download_lock.write_lock(ctx.layout.raw, records, pairs=fetched)
         ctx.output(ctx.layout.raw / download_lock.NAME)
         known = [record["file"] for record in download_lock.read_lock(ctx.layout.raw).values()]
         for stray in local_copy.stray_files(ctx.layout.raw, known):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes import campaign
 from tests.fakes.hub import FAULTS
+from utils.io import transfer
+from utils.io.verify import Verified
 
 
 def check(figures: dict[str, Any], faults: int) -> None:
@@ -24,6 +28,19 @@ def test_a_few_hundred_faults_of_every_kind() -> None:
     check(figures, 250)
     assert set(figures["kinds"]) == set(FAULTS), "a kind of fault was never injected"
     assert figures["signed_lines"] > 10, "the log had nothing to remove: the search for secrets proves nothing"
+
+
+def test_without_verification_corrupt_files_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The figure can fail: transport alone does not catch flipped bits and broken archives."""
+    for name, value in campaign.CANARIES.items():
+        monkeypatch.setenv(name, value)
+
+    def trusting(path: Path, *_: Any, **__: Any) -> Verified:
+        data = path.read_bytes()
+        return Verified(len(data), "", hashlib.sha256(data).hexdigest(), ())
+
+    monkeypatch.setattr(transfer, "verify", trusting)
+    assert len(campaign.run(100, 1, tmp_path)["corrupt"]) > 10
 
 
 @pytest.mark.slow

@@ -69,6 +69,9 @@ def test_errors(hub: Hub) -> None:
         web(hub, tries=3).json("GET", url)
     with pytest.raises(NetworkError, match=r"127\.0\.0\.1:1: no answer after 2 tries \(ConnectionError\)"):
         web(hub, tries=2).json("GET", "http://127.0.0.1:1/")
+    for address in ("ftp://127.0.0.1/x", "http://", "nonsense"):
+        with pytest.raises(InputError, match="cannot be asked"):
+            web(hub).json("GET", address)
     asked = len(hub.log)
     with pytest.raises(NetworkError, match="--offline"):
         web(hub, offline=True).json("GET", url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
@@ -13,16 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from osgeo import osr
 
 from scripts.download import run
 from tests.fakes.buckets import Buckets, orbit_body, serving, tile_body
 from tests.fakes.hub import Hub
 from tests.fakes.products import Made, broken, product, s1_name, s2_name
+from tests.synthetic_l2a import GRID, RING, classes, reflectances
 from utils.io import acquisitions
 from utils.io.dem_tiles import tile_name
 from utils.io.download_lock import fetched_pairs, read_lock
+from utils.io.synth_s2 import write_l2a
+from utils.io.synth_s2_xml import L2aIdentity
 from utils.io.tiles import read_pairs
 from utils.science.product import parse_name
 from utils.workflow import config, freshness
@@ -68,10 +74,10 @@ class Case:
         record = parse_name(made.name).to_json() | {"provider": "cdse", "remote_id": remote_id(made.name)}
         return record | {"size": len(made.data), "md5": made.md5} | more
 
-    def search(self) -> None:
+    def search(self, *pairs: dict[str, Any]) -> None:
         """What find_images leaves behind: pairs.json and a manifest that is up to date."""
-        a, b, c, d, e = self.made
-        pairs = [self.pair("p001", 1, (a, c), (b, d)), self.pair("p002", 2, (a, c), (b, e))]
+        a, b, c, d, e = list(self.made)[:5]
+        pairs = pairs or (self.pair("p001", 1, (a, c), (b, d)), self.pair("p002", 2, (a, c), (b, e)))
         document = {"schema": "s2cr.pairs/1", "provider": {"search": "cdse", "download": "cdse"}, "pairs": pairs,
                     "aoi": {"geometry": self.geometry}, "products": self.records}  # fmt: skip
         conf = config.load(self.conf)
@@ -87,8 +93,8 @@ class Case:
         layout.manifest("find_images").write_text(json.dumps(manifest))
 
     @staticmethod
-    def pair(name: str, rank: int, *dates: tuple[str, str]) -> dict[str, Any]:
-        sides = {f"date{n}": {"id": f"d{n}", "s2": {"products": [s2], "cloud_aoi": 0.0}, "s1": {"products": [s1]}}
+    def pair(name: str, rank: int, *dates: tuple[str, str], cloud: float | None = 0.0) -> dict[str, Any]:
+        sides = {f"date{n}": {"id": f"d{n}", "s2": {"products": [s2], "cloud_aoi": cloud}, "s1": {"products": [s1]}}
                  for n, (s2, s1) in enumerate(dates, start=1)}  # fmt: skip
         return {"id": name, "rank": rank, "warnings": [], **sides}
 
@@ -141,6 +147,37 @@ def test_first_run_then_no_request(case: Case) -> None:
     assert second.exit_code == 0 and case.hub.log == []
     verified = case.run("--verify-only")
     assert verified.exit_code == 0 and case.hub.log == [] and "4 files verified by SHA-256" in verified.output
+
+
+def test_a_hundred_files_then_nothing_to_do_in_less_than_a_second(case: Case) -> None:
+    """Without a manifest too: then the ledger tells what is done."""
+    names = [product(s1_name(number), 2000) for number in range(100, 200)]
+    for made in names:
+        case.records[made.name] = case.record(made)
+    pair = case.pair("p001", 1, (s2_name(1), s1_name(1)), (s2_name(2), s1_name(2)))
+    pair["date1"]["s1"]["products"] = [made.name for made in names]
+    case.search(pair)
+    assert case.run().exit_code == 0 and len(case.files()) == 103 and case.hub.open_most <= 4
+    for without in (None, "manifests/download.json"):
+        if without:
+            (case.work / without).unlink()
+        begin = time.perf_counter()
+        assert case.run().exit_code == 0 and case.hub.log == []
+        seconds = time.perf_counter() - begin
+        print(f"nothing to do for 103 files: {seconds:.2f} s")
+        assert seconds < 1.0
+
+
+def test_a_bug_shows_no_secret(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scripts import _download
+
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError("https://h/?sig=canary-bug Authorization: Basic canary-basic")
+
+    monkeypatch.setattr(_download, "plan", bug)
+    result = case.run()
+    assert result.exit_code == 1 and "ZeroDivisionError" in result.output and "this is a bug" in result.output
+    assert "canary" not in result.output
 
 
 def test_damage_is_found_by_verify_only(case: Case) -> None:
@@ -201,6 +238,16 @@ def test_content_that_never_verifies_is_78(case: Case) -> None:
     result = case.run()
     assert result.exit_code == 78 and "failed verification 3 times" in result.output
     assert [name for name in case.files() if not name.endswith(".bad")] == []
+
+
+def test_a_stale_checksum_needs_consent(case: Case) -> None:
+    case.records[s2_name(1)]["md5"] = "0" * 32
+    case.search()
+    result = case.run()
+    assert result.exit_code == 71 and "accept_stale_checksum" in result.output and len(case.files()) == 4  # one .bad
+    result = case.run("--accept-stale-checksum")
+    assert result.exit_code == 0 and case.files() == case.expected()
+    assert "stale-checksum" in read_lock(case.work / "raw")[s2_name(1)]["verified"]
 
 
 def test_fail_fast(case: Case) -> None:
@@ -320,6 +367,50 @@ def test_a_missing_orbit_fails_only_where_it_is_used(case: Case, buckets: Bucket
     (case.work / "items/download.jsonl").unlink()
     result = case.run("--no-dem")
     assert result.exit_code == 71 and "no orbit file" in result.output and case.files() == case.expected()
+
+
+def clear_or_cloudy(case: Case, folder: Path) -> list[str]:
+    """Three real L2A products: the first has 3 % cloud over the area, the others none; returns their names."""
+    names = []
+    for day, scl in ((4, classes()), (5, np.full((24, 30), 4, np.uint8)), (6, np.full((24, 30), 4, np.uint8))):
+        sensing = dt.datetime(2020, 1, day, 0, 2, 41, tzinfo=dt.UTC)
+        who = L2aIdentity(
+            "S2A", sensing, 23686, 30, "55HGA", "02.13", dt.datetime(2020, 3, 1, tzinfo=dt.UTC), 30.0, 60.0
+        )
+        path = write_l2a(folder, who, GRID, reflectances(), scl, RING)
+        made = Made(path.stem, path.read_bytes(), 0)
+        case.made[made.name], case.records[made.name] = made, case.record(made)
+        names.append(made.name)
+    utm, degrees = osr.SpatialReference(), osr.SpatialReference()
+    utm.ImportFromEPSG(32755)
+    degrees.ImportFromEPSG(4326)
+    degrees.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
+    corners = [(700100, 6099600), (700500, 6099600), (700500, 6099900), (700100, 6099900), (700100, 6099600)]
+    ring = [list(p[:2]) for p in osr.CoordinateTransformation(utm, degrees).TransformPoints(corners)]
+    (case.work / "area.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    return names
+
+
+def test_a_cloudy_pair_gives_way_before_its_radar_data_are_fetched(case: Case, tmp_path: Path) -> None:
+    cloudy, clear, after = clear_or_cloudy(case, tmp_path / "archive")
+    ranks = [case.pair("p001", 1, (cloudy, s1_name(1)), (after, s1_name(2)), cloud=None),
+             case.pair("p002", 2, (clear, s1_name(3)), (after, s1_name(2)), cloud=None)]  # fmt: skip
+    case.search(*ranks)
+    result = case.run()
+    assert result.exit_code == 0, result.output
+    assert "p001, rank 1: refused, R_CLOUD at date1: cloud_aoi 3.00 > 1.00 %" in result.output
+    assert case.hub.requests(case.path(s1_name(1))) == [], "radar data of a refused pair were fetched"
+    assert fetched_pairs(case.work / "raw") == ["p002"]
+    assert sorted(read_lock(case.work / "raw")) == sorted([clear, after, s1_name(3), s1_name(2)])
+    assert case.run().exit_code == 0 and case.hub.log == []
+    result = case.run("--no-recheck-cloud")
+    assert result.exit_code == 0 and fetched_pairs(case.work / "raw") == ["p001"]
+    case.search(ranks[0])
+    result = case.run()
+    assert result.exit_code == 72 and "No pair is clear enough" in result.output and "max_cloud_aoi" in result.output
+    case.conf.write_text(case.conf.read_text().replace("provider: cdse", f"provider: cdse\n  s2_t0: [{cloudy}]"))
+    case.search(ranks[0])
+    assert case.run().exit_code == 0, "a product fixed by name is taken as it is"
 
 
 def test_later_stages_read_only_the_pairs_that_were_fetched(case: Case) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import requests
-import urllib3
+from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]  # of urllib3: what reading a body raises
 
 from utils.io.http_body import AgainError, check_type, content_length, content_range
 from utils.io.local_copy import Received, need_space
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from utils.io.auth import Login
 
 __all__ = ["LIMITS", "Job", "Limits", "Received", "fetch", "need_space", "receive"]
-_BROKEN_BODY = (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError, *TRANSIENT)
+_BROKEN_BODY = (BaseHTTPError, ConnectionError, TimeoutError, *TRANSIENT)
 UNKNOWN_BYTES = 1_200_000_000  # what a file of unknown size counts against the disk
 
 

@@ -161,6 +161,10 @@ class Web:
             except TRANSIENT as error:
                 reason = reason_of(error)
                 self.wait_after(host, attempt, None)
+            except requests.RequestException as error:
+                raise InputError(
+                    f"{host or 'an address'}: cannot be asked ({type(error).__name__}).", "Check search.endpoints."
+                ) from None
         raise no_answer(host, self.tries, reason)
 
     @contextmanager

@@ -77,6 +77,7 @@ _ALL = (
             "download.unpack",
             "download.orbits",
             "download.dem",
+            "download.recheck_cloud",
             "preprocess.dem.path",
         ),
         external=("preprocess.dem.path",),
