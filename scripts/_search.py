@@ -114,8 +114,14 @@ def _local(ctx: Context, area: BaseGeometry, grid: Grid) -> Answer:
     """A folder, or a static catalogue; cloud over the area from the scene classes of the products themselves."""
     from utils.io import footprint, local, safe_s2
     from utils.science.cloud import scl_statistics
+    from utils.workflow.errors import ConfigError
 
-    archive = ctx.resolve(str(ctx.conf.search.archive))
+    if not ctx.conf.search.archive:
+        raise ConfigError(
+            "search.archive is not set; provider local searches that folder.",
+            "Set it, or choose another search.provider.",
+        )
+    archive = ctx.resolve(ctx.conf.search.archive)
     found = local.search(archive, None if ctx.options.dry_run else ctx.layout.search / "local_index.json")
     coarse = safe_s2.coarse_grid(grid)
     inside = footprint.inside_mask(area, coarse)

@@ -109,7 +109,7 @@ def test_a_name_that_is_not_in_the_archive(scene: Scene) -> None:
     t0, t1 = names(scene)
     missing = t0.replace("T55HGA", "T55HGB")
     result = scene.run("from_names", missing, t1, code=65)
-    assert f"{missing}: not in the archive" in result.stderr
+    assert f"{missing}: not in the catalogue of local" in result.stderr
 
 
 def test_dry_run_only_writes_the_configuration(scene: Scene, tmp_path: Path) -> None:

@@ -79,5 +79,5 @@ def test_refusals(tmp_path: Path) -> None:
     with ee_server.serving(world_of_a_pair().answer) as server:
         assert "Earth Engine: not asked, --offline is set" in run(tmp_path, server.url, "--offline", code=67).stderr
         assert server.requests == [] and server.expressions == []
-        assert "search.download_from" in run(tmp_path, server.url, "--download-from", "stac", code=65).stderr
+        assert "search.download_from" in run(tmp_path, server.url, "--download-from", "local", code=65).stderr
         assert "Earth Engine" in run(tmp_path, "http://127.0.0.1:1", code=67).stderr

@@ -26,9 +26,8 @@ def test_complete(tmp_path: Path, search: str) -> None:
 
 
 @pytest.mark.parametrize(("search", "text"), [
-    ("provider: local", r"x\.yaml:4: search\.archive is not set; provider local"),
     ("provider: gee, gee_project: p", "set search.download_from to sara or cdse"),
-    ("provider: gee, gee_project: p, download_from: stac", "set search.download_from to sara or cdse"),
+    ("provider: gee, gee_project: p, download_from: local", "set search.download_from to sara or cdse"),
     ("provider: gee, download_from: sara", "provider gee needs search.gee_project"),
     ("provider: cdse, endpoints: {cdse_catalogue: 'catalogue.example/odata'}", "search.endpoints.cdse_catalogue: 'catalogue.example/odata' does not"),
 ])  # fmt: skip

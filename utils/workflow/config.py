@@ -175,12 +175,6 @@ def _check_search(conf: Conf, need: Any) -> None:
             ("search", "endpoints", name),
             f"search.endpoints.{name}: {address!r} does not start with https:// or http://",
         )
-    if search.provider == "local":
-        need(
-            bool(search.archive),
-            ("search", "archive"),
-            "search.archive is not set; provider local searches that folder",
-        )
     if search.provider == "gee":
         need(
             search.download_from in ("sara", "cdse"),
