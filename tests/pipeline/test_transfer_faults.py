@@ -14,7 +14,7 @@ from utils.io import transfer
 from utils.io.verify import Verified
 
 
-def check(figures: dict[str, Any], faults: int) -> None:
+def check_figures(figures: dict[str, Any], faults: int) -> None:
     assert figures["corrupt"] == [] and figures["wrong"] == [] and figures["leaks"] == []
     assert figures["faults"] >= faults and figures["factor"] <= 1.3
     assert figures["connections"] <= 4 and figures["early"] == 0
@@ -25,7 +25,7 @@ def check(figures: dict[str, Any], faults: int) -> None:
 
 def test_a_few_hundred_faults_of_every_kind() -> None:
     figures = campaign.observe(250, seed=3)
-    check(figures, 250)
+    check_figures(figures, 250)
     assert set(figures["kinds"]) == set(FAULTS), "a kind of fault was never injected"
     assert figures["signed_lines"] > 10, "the log had nothing to remove: the search for secrets proves nothing"
 
@@ -45,4 +45,4 @@ def test_without_verification_corrupt_files_are_counted(monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 def test_two_thousand_faults() -> None:
-    check(campaign.observe(2000, seed=1), 2000)
+    check_figures(campaign.observe(2000, seed=1), 2000)

@@ -236,6 +236,7 @@ def test_tries_start_anew_with_progress(hub: Hub, tmp_path: Path) -> None:
     cuts = iter(range(20_000, 400_000, 20_000))
     hub.some_cut = lambda _: next(cuts)  # type: ignore[method-assign]
     fetch(made.request(url), tmp_path / "p.zip", web=web(hub, tries=4), limits=replace(SMALL, gain_bytes=10))
+    assert (tmp_path / "p.zip").read_bytes() == made.data and len(hub.log) > 4  # more cuts than tries
 
 
 def test_rasters_and_xml(hub: Hub, tmp_path: Path) -> None:

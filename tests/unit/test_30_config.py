@@ -119,12 +119,10 @@ def test_every_key_has_a_sentence_and_numbers_have_units() -> None:
 
 
 def test_stage_slices_name_existing_keys() -> None:
+    known = {name for name, _, _ in pages.fields(Conf)}
     for facts in STAGES.values():
         for dotted in facts.slice + facts.external:
-            try:
-                config.value_at(Conf(), dotted)
-            except (AttributeError, KeyError) as error:
-                pytest.fail(f"{facts.name}: {dotted}: {error!r}")
+            assert dotted in known or any(name.startswith(f"{dotted}.") for name in known), f"{facts.name}: {dotted}"
 
 
 def test_shipped_configurations_load(monkeypatch: pytest.MonkeyPatch) -> None:
