@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import sky
 from tests.fakes.buckets import Buckets, orbit_body, remote_id, serving
 from utils.io import orbits, transfer
 from utils.io.local_copy import Received
@@ -37,7 +38,7 @@ DATA = pytest.mark.skipif("S2CR_DATA" not in os.environ, reason="S2CR_DATA is no
 
 
 def recorded(name: str) -> str:
-    return (Path(os.environ["S2CR_DATA"]).parent / "fixtures" / "catalogue" / name).read_text()
+    return sky.recorded(name).read_text()
 
 
 @pytest.fixture
