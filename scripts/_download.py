@@ -108,7 +108,8 @@ def _wanted(ctx: Context, document: dict[str, Any], name: str, date: str) -> Wan
     if provider == "local":
         if ctx.conf.search.archive is None:
             raise ConfigError("search.archive is not set.", "Set it to the folder that find_images searched.")
-        source = ctx.resolve(ctx.conf.search.archive) / record["href"]
+        archive = ctx.resolve(ctx.conf.search.archive)  # a static catalogue: addresses are relative to its folder
+        source = (archive.parent if archive.suffix == ".json" else archive) / record["href"]
         unpacked = unpacked or source.is_dir()
     else:
         product = Product.from_json(record)

@@ -30,7 +30,12 @@ _SHARED = (
     click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors."),
     click.option("--force", is_flag=True, help="Run although up to date; existing outputs are replaced."),
     click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Do at most N items, then stop."),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Do at most N items, then stop (find_images: keep N ranked pairs).",
+    ),
     click.option(
         "--part", type=PartType(), metavar="i/N", help="Do every N-th item, starting with the i-th (array jobs)."
     ),

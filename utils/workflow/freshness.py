@@ -85,6 +85,9 @@ def _external_paths(conf: Conf, stage: str) -> list[Path]:
         for run in value if isinstance(value, list) else []:
             texts += [run["model"], run["train"]]
         paths += [config.resolve(conf, text) for text in texts if text]
+    if conf.search.archive and "search.archive" in STAGES[stage].external and conf.search.archive.endswith(".json"):
+        # the top file of a static catalogue: its items and data lie below
+        paths = [path.parent if path == config.resolve(conf, conf.search.archive) else path for path in paths]
     scene = config.scene_dir(conf)
     # what make_scene wrote is covered by that stage's digest
     return [path for path in paths if not (conf.scene.enabled and path.is_relative_to(scene))]
