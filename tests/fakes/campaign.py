@@ -17,10 +17,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from tests.fakes.hub import Clock, Hub
 from tests.fakes.products import Made, broken, product, s1_name, s2_name
@@ -104,6 +108,7 @@ def run(faults: int, seed: int, folder: Path) -> dict[str, Any]:
             "basic": auth.Basic([hub.host]),
             "signed": auth.Signer(web, hub.url + "/sas", [hub.host], clock.wall),
         }
+        _tell_times(web, hub)
         number = 0
         begin = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
@@ -121,10 +126,31 @@ def run(faults: int, seed: int, folder: Path) -> dict[str, Any]:
             "faults": len(hub.answered), "kinds": dict(Counter(fault for _, fault in hub.answered)), "files": outcome.files,
             "corrupt": outcome.corrupt, "wrong": outcome.wrong, "factor": outcome.received / outcome.wanted,
             "connections": max(hub.open_most, foreign.open_most), "early": hub.early + foreign.early,
+            "unheard": hub.announced - hub.heard,
             "tokens": len(hub.grants), "logins": hub.grants.count("password"), "forced": forced, "minutes": seconds * SPEED / 60,
             "seconds": seconds, "foreign_secrets": sum(bool(entry.authorization) for entry in foreign.log),
             "foreign_requests": len(foreign.log), "early_at": hub.early_at,
         }  # fmt: skip
+
+
+def _tell_times(web: Web, hub: Hub) -> None:
+    """Let the hub know when the client has read a Retry-After, and each request when it was begun."""
+    hold, session_of = web.waits.hold, web._session_of
+
+    def told(host: str, seconds: float) -> None:
+        hold(host, seconds)
+        if host == hub.host and seconds >= hub.retry_after_s:
+            hub.told_at = min(hub.told_at, time.monotonic())
+            hub.heard += 1
+
+    @contextmanager
+    def stamped(keep: bool) -> Iterator[requests.Session]:
+        begun = time.monotonic()
+        with session_of(keep) as session:
+            session.headers["X-Started"] = repr(begun)
+            yield session
+
+    web.waits.hold, web._session_of = told, stamped  # type: ignore[method-assign]
 
 
 def _one(
@@ -216,6 +242,7 @@ def judge(f: dict[str, Any]) -> list[tuple[str, Any, str, bool]]:
         ("bytes received for each byte of a file", round(f["factor"], 3), "limit 1.3", f["factor"] <= 1.3),
         ("connections at once", f["connections"], "limit 4", f["connections"] <= 4),
         ("requests before Retry-After ended", f["early"], "limit 0", f["early"] == 0),
+        ("Retry-After that the client did not heed", f["unheard"], "limit 0", f["unheard"] == 0),
         ("token requests", f["tokens"], f"limit {tokens}: {f['forced']} injected 401, {f['minutes']:.0f} minutes of the hub's clock, "
          f"{f['logins']} by password", f["tokens"] <= tokens),
         ("requests with a login to a foreign host", f["foreign_secrets"], f"limit 0, of {f['foreign_requests']}", f["foreign_secrets"] == 0),
