@@ -48,7 +48,7 @@ def run(ctx: Context) -> Report:
     conf = ctx.conf.search
     document = pair_document.document(result, settings, facts, conf.provider, conf.download_from, answer.method)
     nearest = None if result.pairs else pairing.nearest_miss(result, settings)
-    _page(ctx, document, result, answer, nearest)
+    _page(ctx, document, rejected, answer, nearest)
     if nearest is not None:
         raise NothingFoundError(f"No pair among {len(answer.products)} products: {nearest[0]}", nearest[1])
     for pair in document["pairs"]:
@@ -62,8 +62,8 @@ def run(ctx: Context) -> Report:
     best = document["pairs"][0]
     gaps = "/".join(f"{best[date]['s1']['gap_s'] / 86400:.1f}" for date in ("date1", "date2"))
     return ctx.report(
-        {"pairs": len(document["pairs"]), "products": len(answer.products), "rejected": rejected},
-        f"{len(document['pairs'])} pair(s); {best['date1']['id']} and {best['date2']['id']}, gaps {gaps} days; {rejected} refused",
+        {"pairs": len(document["pairs"]), "products": len(answer.products), "rejected": len(rejected)},
+        f"{len(document['pairs'])} pair(s); {best['date1']['id']} and {best['date2']['id']}, gaps {gaps} days; {len(rejected)} refused",
     )
 
 
@@ -87,13 +87,13 @@ def _line(pair: dict[str, Any]) -> str:
     )
 
 
-def _rejections(ctx: Context, result: "Result", answer: _search.Answer) -> int:
-    """Write rejected.jsonl, and with --explain print it as lines; returns how many there are."""
+def _rejections(ctx: Context, result: "Result", answer: _search.Answer) -> list[dict[str, Any]]:
+    """Write rejected.jsonl, and with --explain print it as lines; returns them."""
     from utils.workflow.files import atomic_bytes
 
-    lines = [json.dumps(r.to_json(), sort_keys=True) for r in result.rejections]
-    lines += [json.dumps({"kind": "file", "id": name, "code": "R_UNREADABLE", "text": why}, sort_keys=True)
-              for name, why in sorted(answer.unreadable.items())]  # fmt: skip
+    refused = [rejection.to_json() for rejection in result.rejections]
+    refused += [{"kind": "file", "id": name, "code": "R_UNREADABLE", "text": why}
+                for name, why in sorted(answer.unreadable.items())]  # fmt: skip
     if answer.unreadable:
         first = min(answer.unreadable)
         ctx.warn(f"{len(answer.unreadable)} file(s) of the archive left out; {answer.unreadable[first]}")
@@ -103,11 +103,12 @@ def _rejections(ctx: Context, result: "Result", answer: _search.Answer) -> int:
         for name, why in sorted(answer.unreadable.items()):
             click.echo(f"-- file     {name}  R_UNREADABLE   {why}", err=True)
     if not ctx.options.dry_run:
+        lines = [json.dumps(record, sort_keys=True) for record in refused]
         atomic_bytes(ctx.output(ctx.layout.search / "rejected.jsonl"), ("\n".join(lines) + "\n").encode())
-    return len(lines)
+    return refused
 
 
-def _page(ctx: Context, document: dict[str, Any], result: "Result", answer: _search.Answer,
+def _page(ctx: Context, document: dict[str, Any], refused: list[dict[str, Any]], answer: _search.Answer,
           nearest: tuple[str, str] | None) -> None:  # fmt: skip
     """search.html: what the search found and refused, to look at."""
     from utils.io import search_map
@@ -115,11 +116,6 @@ def _page(ctx: Context, document: dict[str, Any], result: "Result", answer: _sea
 
     if ctx.options.dry_run:
         return
-    refused = [rejection.to_json() for rejection in result.rejections]
-    refused += [
-        {"kind": "file", "id": name, "code": "R_UNREADABLE", "text": why}
-        for name, why in sorted(answer.unreadable.items())
-    ]
     mark = "synthetic data" if ctx.conf.report.synthetic else ""
     page = search_map.page(document, refused, answer.products, nearest=nearest, mark=mark)
     path = ctx.layout.search / "search.html"
