@@ -205,7 +205,9 @@ class Preprocess(Section):
 
     backend: Literal["native", "snap"] = key("native", "Engine for both sensors.")
     orbit: Literal["annotation", "poeorb"] = key("annotation", "Orbit source; poeorb never falls back silently.")
-    polarisations: Pols = key(("VV", "VH"), "Polarisations to process.")
+    polarisations: Pols | Literal["available"] = key(
+        ("VV", "VH"), "Polarisations to process; available: those that a product holds complete."
+    )
     noise: bool = key(True, "Subtract thermal noise.")
     border_noise: bool = key(True, "Mask border noise of old products.")
     flatten: bool = key(True, "Radiometric terrain flattening.")
