@@ -92,8 +92,11 @@ class DateRasters:
         bits = np.full(shape, _NO_SAR_SAMPLE, dtype=np.uint8)
         for number, product in enumerate(self._s1):
             vv, vh, mask = (reader.read(window)[0] for reader in product)
-            here = np.isnan(sar).any(axis=0) & np.isfinite(vv) & np.isfinite(vh)
-            bits = np.where(here if number else True, mask, bits).astype(np.uint8)
+            empty = np.isnan(sar).any(axis=0)
+            here = empty & np.isfinite(vv) & np.isfinite(vh)
+            # where none has a value, the slice that has a sample says why: shadow or border noise, not "no sample"
+            known = empty & ((bits & _NO_SAR_SAMPLE) > 0) & ((mask & _NO_SAR_SAMPLE) == 0)
+            bits = np.where(here | known if number else True, mask, bits).astype(np.uint8)
             sar = np.where(here, np.stack([vv, vh]), sar)
         optical = np.full((self._n_optical, *shape), np.nan, dtype=np.float32)
         cloud = np.full(shape, NO_CLOUD_DATA, dtype=np.uint8)
