@@ -17,6 +17,7 @@ import pytest
 
 from utils.io import safe_s1
 from utils.io.safe import open_product
+from utils.io.safe_s1_pixels import Measurement
 from utils.science import calibrate, flatten, geocode, geodesy
 from utils.science.grid import Grid, Window
 from utils.workflow.errors import InputError
@@ -211,10 +212,11 @@ def test_pixels_of_a_real_measurement(tmp_path: Path) -> None:
     with open_product(_path(S1B_2021)) as product:
         member = safe_s1.find_members(product)["VV"].measurement
         assert member
-        dn = safe_s1.read_pixels(product, member, Window(16600, 26000, 105, 102), 16705, 26102)
+        with Measurement(product, member, 16705, 26102) as read:
+            dn = read(Window(16600, 26000, 105, 102))
         assert (dn.shape, dn.dtype) == ((105, 102), np.uint16)
         with pytest.raises(InputError, match="16705 x 26102 pixels, its annotation says 16706 x 26102"):
-            safe_s1.read_pixels(product, member, Window(0, 0, 1, 1), 16706, 26102)
+            Measurement(product, member, 16706, 26102)
 
 
 def test_unpacked_folder_reads_the_same(tmp_path: Path) -> None:

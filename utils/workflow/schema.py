@@ -221,6 +221,7 @@ class Preprocess(Section):
     min_overlap: float = key(0.01, "Smallest share of the area that a product must cover.", "fraction", ge=0, le=1)
     cloud_dilate_m: float = key(60.0, "Cloud and shadow masks are grown by this.", "m", ge=0)
     threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
+    row_block: int = key(256, "Map rows processed at once: memory and speed, never the result.", "pixels", ge=16)
     quicklook: bool = key(True, "Write a PNG beside each product.")
 
 
