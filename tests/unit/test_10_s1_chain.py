@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from tests.ground import Ground, Pixels, run
 from tests.synthetic_image import SyntheticImage, grid_at
-from utils.science import flatten, geocode, resample, s1_chain, s1_run, visibility
+from utils.science import flatten, geocode, resample, s1_chain, visibility
 from utils.science.border import BorderMask
 from utils.science.grid import Grid, Window
 from utils.science.threads import use_threads
@@ -27,17 +28,6 @@ def _grid() -> Grid:
 def _hills(grid: Grid, amplitude_m: float = 100.0) -> np.ndarray:
     r, c = np.meshgrid(np.arange(grid.rows), np.arange(grid.cols), indexing="ij")
     return (amplitude_m * (1 + np.sin(r / 20.0) * np.cos(c / 25.0))).astype(np.float32)
-
-
-class Ground:
-    """Heights in an array."""
-
-    def __init__(self, height: np.ndarray, missing: np.ndarray | None = None) -> None:
-        self.height = height
-        self.missing = np.zeros(height.shape, bool) if missing is None else missing
-
-    def heights(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        return np.ascontiguousarray(self.height[window.slices]), self.missing[window.slices]
 
 
 def _plan(
@@ -60,25 +50,10 @@ def _position(plan: s1_chain.Plan) -> geocode.ImagePosition:
 
 
 def _channel(plan: s1_chain.Plan, dn: np.ndarray, beta: float = 100.0) -> s1_chain.Channel:
-    """Pixels of the image window; the reader refuses to go back within a pass and to read outside."""
     table = SimpleNamespace(
         lines=np.array([0, 20_000]), pixels=[np.array([0, 30_000])] * 2, values=[np.full(2, beta)] * 2
     )
-    window = plan.image_window
-    assert window is not None
-
-    def read(part: Window) -> np.ndarray:
-        here = part.relative_to(window)
-        assert here.row >= 0 and here.row + here.rows <= window.rows and (here.col, here.cols) == (0, window.cols)
-        return dn.astype(np.uint16)[here.slices]
-
-    return s1_chain.Channel(read, table, None)
-
-
-def _run(
-    plan: s1_chain.Plan, channels: dict[str, s1_chain.Channel], border: BorderMask | None = None, rows: int = 256
-) -> s1_run.Block:
-    return s1_run.collect(s1_run.Run(plan, channels, border, rows), (plan.inner.rows, plan.inner.cols))
+    return s1_chain.Channel(Pixels(plan, dn), table, None)
 
 
 def test_ground_of_constant_gamma0_comes_back_constant() -> None:
@@ -88,7 +63,7 @@ def test_ground_of_constant_gamma0_comes_back_constant() -> None:
     assert window is not None and plan.area is not None
     ratio = plan.area.on_image(window)
     dn = np.round(1e4 * np.sqrt(0.08 * ratio))
-    result = _run(plan, {"VV": _channel(plan, dn, beta=1e4)})
+    result = run(plan, {"VV": _channel(plan, dn, beta=1e4)})
     assert result.gamma0["VV"].shape == (80, 90)
     assert result.gamma0["VV"] == pytest.approx(0.08, rel=2e-3)  # DN are whole numbers
     assert not result.mask.any()
@@ -130,7 +105,7 @@ def test_mask_bits() -> None:
         int(pixel) - window.col - 3 : int(pixel) - window.col + 4,
     ] = True
     channels = {name: _channel(plan, dn) for name in ("VV", "VH")}
-    result = _run(plan, channels, BorderMask(((window, border),)))
+    result = run(plan, channels, BorderMask(((window, border),)))
     assert result.mask[10, 20] == visibility.NO_SAMPLE
     assert result.mask[70, 70] == visibility.BORDER
     assert (result.mask[40:43, 40:43] == visibility.DEM_MISSING).all()
@@ -150,7 +125,7 @@ def test_shadow_has_no_value_and_layover_keeps_its_own() -> None:
     plan = _plan(_ridge(_grid()))
     window = plan.image_window
     assert window is not None
-    result = _run(plan, {"VV": _channel(plan, np.full((window.rows, window.cols), 50))})
+    result = run(plan, {"VV": _channel(plan, np.full((window.rows, window.cols), 50))})
     shadow, layover = (result.mask & 2) > 0, (result.mask & 1) > 0
     assert shadow.any() and layover.any()
     assert np.isnan(result.gamma0["VV"][shadow]).all()
@@ -178,7 +153,7 @@ def test_bits_do_not_depend_on_rows_of_a_block_nor_on_threads(
             assert window is not None
             dn = np.round(np.random.default_rng(3).gamma(4.4, 30.0, (window.rows, window.cols))).astype(np.uint16)
             channels = {pol: _channel(plan, dn * (i + 1)) for i, pol in enumerate(("VV", "VH"))}
-            block = _run(plan, channels, rows=rows)
+            block = run(plan, channels, rows=rows)
             assert block.incidence_deg is not None
             results.append([a.tobytes() for a in (*block.gamma0.values(), block.mask, block.incidence_deg)])
             assert {1, 2} <= set(np.unique(block.mask & 3))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.ground import Ground, Pixels, run
 from utils.io import safe_s1
 from utils.io.safe import open_product
 from utils.io.safe_s1_pixels import Measurement
@@ -254,13 +255,14 @@ def test_real_terrain_end_to_end_with_made_up_pixels(tmp_path: Path) -> None:
     print(f"nodes against Newton: {errors[0]:.1e} lines (limit 2e-5), {errors[1]:.4f} m slant (limit 0.012)")
     assert errors[0] < 2e-5
     assert errors[1] < 0.012
-    prepared = s1_chain.prepare(geometry, grid, inner, heights.height_m, heights.missing, options)
-    window = prepared.image_window
-    assert window is not None and prepared.area is not None
+    limits = float(heights.height_m.min()), float(heights.height_m.max())
+    plan = s1_chain.plan(geometry, grid, inner, Ground(heights.height_m), limits, options)
+    window = plan.image_window
+    assert window is not None and plan.area is not None
     beta, eta = calibrate.table_on_image(tables["betaNought"], window), calibrate.noise_on_image(noise, window)
-    dn = np.round(np.sqrt(0.1 * prepared.area.on_image(window) * beta**2 + np.nan_to_num(eta))).astype(np.uint16)
-    channel = s1_chain.Channel(dn, tables["betaNought"], noise)
-    gamma0 = s1_chain.process(prepared, {"VV": channel}, options).gamma0["VV"]
+    dn = np.round(np.sqrt(0.1 * plan.area.on_image(window) * beta**2 + np.nan_to_num(eta))).astype(np.uint16)
+    channel = s1_chain.Channel(Pixels(plan, dn), tables["betaNought"], noise)
+    gamma0 = run(plan, {"VV": channel}).gamma0["VV"]
     print(
         f"gamma0 {np.nanmedian(gamma0):.5f} (made as 0.1), p1 {np.nanpercentile(gamma0, 1):.4f}, p99 {np.nanpercentile(gamma0, 99):.4f}"
     )
