@@ -24,7 +24,7 @@ from utils.science.border import BorderMask, find_border
 from utils.science.geocode import MapNodes
 from utils.science.grid import Grid, Window
 from utils.science.thumbnail import Thumbnail
-from utils.workflow.errors import ConfigError
+from utils.workflow.errors import ConfigError, InputError
 from utils.workflow.files import atomic_json
 
 
@@ -33,7 +33,7 @@ def options(ctx: Context) -> s1_chain.Options:
     conf = ctx.conf.preprocess
     return s1_chain.Options(
         conf.flatten, conf.azimuth_spacing, conf.resampling, conf.speckle.filter, conf.speckle.window,
-        conf.speckle.sigma, conf.speckle.enl, conf.incidence,
+        conf.speckle.sigma, None if conf.speckle.enl == "auto" else conf.speckle.enl, conf.incidence,
     )  # fmt: skip
 
 
@@ -164,6 +164,7 @@ def tags(
         "RELATIVE_ORBIT": product.manifest().relative_orbit, "ACQ_START": note.first_line_time, "ACQ_STOP": note.last_line_time,
         "IPF": "{}.{:02d}".format(*safe_s1.ipf_of(product)), "BORDER_NOISE": "dn0" if pixels.border is None else "masked",
         "DEM": height_raster(ctx).name, "DEM_VERTICAL": found.terrain.field.vertical, "GEOID": found.terrain.field.geoid,
+        "POLARISATIONS_ABSENT": ",".join(safe_s1.absent(product, pixels.channels)) or "none",
         "RESAMPLING": conf.resampling, "SRGR_TIME": conf.srgr_time, "AZIMUTH_SPACING": conf.azimuth_spacing,
     }  # fmt: skip
     return {name: str(text) for name, text in values.items()}
@@ -262,8 +263,11 @@ def write(
 ) -> None:  # fmt: skip
     """The contract's files of one product, from the blocks of a run."""
     with Rasters(ctx, item, grid, pols, tags) as rasters:
-        for block in progress_of(ctx, run.blocks(), -(-grid.rows // s1_run.ROW_BLOCK), item.id):
-            rasters.add(block)
+        try:
+            for block in progress_of(ctx, run.blocks(), run.block_count, item.id):
+                rasters.add(block)
+        except s1_run.LooksError as error:
+            raise InputError(f"{item.id}: {error}.", "Set preprocess.speckle.enl to a number, such as 4.4.") from error
         if all(share["nodata"] == 1.0 for share in rasters.shares.values()):
             item.skip("outside: no pixel of the product falls on the area")
         rasters.tag(noise, run.looks)
@@ -273,9 +277,10 @@ def write(
         pictures.write_png(item.output(folder / "quicklook.png"), pictures.radar(first, last))
     settings = ctx.conf.preprocess.model_dump(mode="json", exclude={"threads": True, "dem": {"path", "geoid_grid"}})
     missing = {name: round(share, 6) for name, share in run.noise_missing_fraction.items()}
+    looks = {} if ctx.conf.preprocess.speckle.filter == "none" else {n: round(v, 4) for n, v in run.looks.items()}
     record = {
         **facts, "tags": tags, "noise_removed": noise, "shares": rasters.shares, "mask_fraction": rasters.mask_fraction,
-        "grid": grid.to_dict(), "noise_missing_fraction": missing, "looks": run.looks, "options": settings,
+        "grid": grid.to_dict(), "noise_missing_fraction": missing, "looks": looks, "options": settings,
     }  # fmt: skip
     atomic_json(item.output(folder / "product.json"), record)
     item.data.update(coverage=facts["coverage"], shares=rasters.shares, noise_removed=noise)

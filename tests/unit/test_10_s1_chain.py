@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from tests.ground import Ground, Pixels, run
 from tests.synthetic_image import SyntheticImage, grid_at
-from utils.science import flatten, geocode, resample, s1_chain, visibility
+from utils.science import flatten, geocode, resample, s1_chain, s1_run, visibility
 from utils.science.border import BorderMask
 from utils.science.grid import Grid, Window
 from utils.science.threads import use_threads
@@ -160,6 +160,28 @@ def test_bits_do_not_depend_on_rows_of_a_block_nor_on_threads(
     finally:
         use_threads(0)
     assert results[0] == results[1] == results[2]
+
+
+def test_looks_are_estimated_where_they_are_not_given() -> None:
+    """Four looks on level ground; too small an image says so instead of guessing."""
+    grid = grid_at(IMAGE, 12.0, 870e3, 300, 300)
+    options = s1_chain.Options(speckle="lee", looks=None)
+    plan = _plan(np.full(grid.shape, 50, np.float32), options, grid=grid, inner=Window(30, 30, 240, 240))
+    window = plan.image_window
+    assert window is not None
+    dn = 300 * np.sqrt(np.random.default_rng(0).gamma(4.0, 0.25, (window.rows, window.cols)))
+    whole = s1_run.Run(plan, {"VV": _channel(plan, np.round(dn))})
+    list(whole.blocks())
+    assert whole.looks["VV"] == pytest.approx(4.0, rel=0.12)
+    fixed = s1_run.Run(_plan(np.full(grid.shape, 50, np.float32), s1_chain.Options(speckle="lee"), grid=grid,
+                             inner=Window(30, 30, 240, 240)), {"VV": _channel(plan, np.round(dn))})  # fmt: skip
+    list(fixed.blocks())
+    assert fixed.looks["VV"] == 4.4
+    small = _plan(np.full(_grid().shape, 50, np.float32), options, inner=Window(60, 60, 20, 20))
+    assert small.image_window is not None
+    pixels = np.full((small.image_window.rows, small.image_window.cols), 50)
+    with pytest.raises(s1_run.LooksError, match="number of looks of VV cannot be estimated"):
+        list(s1_run.Run(small, {"VV": _channel(small, pixels)}).blocks())
 
 
 def test_margin_grows_with_relief_and_covers_the_displacement() -> None:

@@ -46,7 +46,7 @@ class DateRasters:
         self._n_optical = len(optical_bands)
         self._stack = ExitStack()
         try:
-            self._s1 = [self._open(root / "sentinel1" / name, [*SAR_FILES.values(), "mask"]) for name in date.s1]
+            self._s1 = [self._open_sar(root / "sentinel1" / name) for name in date.s1]
             self._s2 = [self._open(root / "sentinel2" / name, [*optical_bands, "cloud"]) for name in date.s2]
         except BaseException:
             self._stack.close()
@@ -60,6 +60,15 @@ class DateRasters:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _open_sar(self, folder: Path) -> list[raster.Reader]:
+        there = [name for name, file in SAR_FILES.items() if (folder / f"{file}.tif").is_file()]
+        if len(there) == 1:  # preprocess.polarisations may leave one out
+            raise InputError(
+                f"{folder.name}: only {there[0]} was preprocessed; tiles need VV and VH.",
+                "Set preprocess.polarisations: [VV, VH], or choose a product with both (search.pols).",
+            )
+        return self._open(folder, [*SAR_FILES.values(), "mask"])
 
     def _open(self, folder: Path, names: Sequence[str]) -> list[raster.Reader]:
         return [self._stack.enter_context(raster.Reader(folder / f"{name}.tif")) for name in names]

@@ -25,7 +25,12 @@ Float32Array = NDArray[np.float32]
 BitArray = NDArray[np.uint8]
 
 ROW_BLOCK = 256
-_SAMPLE_LINES, _SAMPLE_EVERY, _SAMPLE_ALL_PX = 16, 128, 4_000_000
+# strips as high as the windows that looks are estimated from
+_SAMPLE_LINES, _SAMPLE_EVERY, _SAMPLE_ALL_PX = 32, 256, 4_000_000
+
+
+class LooksError(ValueError):
+    """Too little homogeneous ground to estimate the number of looks."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,11 @@ class Run:
         """Share of image pixels without a noise figure, by polarisation."""
         return {name: source.power.noise_missing_fraction for name, source in self._sources.items()}
 
+    @property
+    def block_count(self) -> int:
+        """How many blocks there will be."""
+        return -(-self._plan.inner.rows // self._row_block)
+
     def blocks(self) -> Iterator[Block]:
         """The area by blocks of rows, in the order of the image lines: upwards or downwards."""
         order = self._order()
@@ -104,18 +114,25 @@ class Run:
         return Window(inner.row + window.row, inner.col + window.col, window.rows, window.cols)
 
     def _buffer(self, source: Source, name: str, capacity: int) -> LineBuffer:
-        options = self._plan.options
-        looks, bright = options.looks, None
+        options, bright = self._plan.options, None
+        looks = options.looks if options.speckle != "none" else float("nan")
         if options.speckle == "lee_sigma" or looks is None:
             sample = self._sample(source)
             bright = speckle.bright_limit(sample)
-            looks = speckle.estimate_looks(sample) if looks is None else looks
-        self.looks[name] = looks if looks is not None else float("nan")
+            looks = self._estimate(sample, name) if looks is None else looks
+        self.looks[name] = looks
         chosen = Filter(options.speckle, options.speckle_window, self.looks[name], options.speckle_sigma)
         return LineBuffer(source, self._window, capacity, chosen, bright)
 
+    @staticmethod
+    def _estimate(sample: Float32Array, name: str) -> float:
+        try:
+            return speckle.estimate_looks(sample)
+        except ValueError as error:
+            raise LooksError(f"the number of looks of {name} cannot be estimated: {error}") from error
+
     def _sample(self, source: Source) -> Float32Array:
-        """Lines for the statistics of the whole window: all of a small one, 16 of every 128 of a large one."""
+        """Lines for the statistics of the whole window: all of a small one, 32 of every 256 of a large one."""
         top, bottom = self._window.row, self._window.row + self._window.rows
         whole = self._window.rows * self._window.cols <= _SAMPLE_ALL_PX
         step = self._window.rows if whole else _SAMPLE_EVERY

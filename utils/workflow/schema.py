@@ -197,7 +197,9 @@ class Speckle(Section):
     filter: Literal["none", "lee", "refined_lee", "lee_sigma"] = key("lee_sigma", "Filter.")
     window: int = key(7, "Window side.", "pixels", ge=3, le=15)
     sigma: float = key(0.9, "Share of the gamma law kept by lee_sigma.", "fraction", gt=0, lt=1)
-    enl: float = key(4.4, "Equivalent number of looks.", gt=0)
+    enl: Annotated[float, Field(gt=0)] | Literal["auto"] = key(
+        4.4, "Equivalent number of looks; auto: estimated from the most homogeneous parts of each image."
+    )
 
 
 class Preprocess(Section):
@@ -205,7 +207,9 @@ class Preprocess(Section):
 
     backend: Literal["native", "snap"] = key("native", "Engine for both sensors.")
     orbit: Literal["annotation", "poeorb"] = key("annotation", "Orbit source; poeorb never falls back silently.")
-    polarisations: Pols = key(("VV", "VH"), "Polarisations to process.")
+    polarisations: Pols | Literal["available"] = key(
+        ("VV", "VH"), "Polarisations to process; available: those that a product holds complete."
+    )
     noise: bool = key(True, "Subtract thermal noise.")
     border_noise: bool = key(True, "Mask border noise of old products.")
     flatten: bool = key(True, "Radiometric terrain flattening.")

@@ -95,6 +95,7 @@ _ALL = (
         external=("preprocess.dem.geoid_grid",),
         weight="heavy",
         splittable=True,
+        version=2,
         published=("convert_sent1",),
         enabled=_search,
     ),
