@@ -41,10 +41,12 @@ def with_orbit(ctx: Context, note: safe_s1.Annotation) -> tuple[safe_s1.Annotati
     """The annotation with the configured orbit, and the name of the orbit file."""
     if ctx.conf.preprocess.orbit == "annotation":
         return note, "annotation"
-    files = orbit_files(ctx.layout.raw)
+    folder = ctx.conf.preprocess.orbit_dir
+    more = sorted(ctx.resolve(folder).glob("*.EOF")) if folder else []
+    files = [*orbit_files(ctx.layout.raw), *more]
     path = find_precise(files, note.mission, note.first_line_time, note.last_line_time)
     if "AUX_RESORB" in path.name:
-        ctx.warn(f"W_RESORB: {note.mission} {note.first_line_time}: no precise orbit was fetched; {path.name} is used")
+        ctx.warn(f"W_RESORB: {note.mission} {note.first_line_time}: no precise orbit is at hand; {path.name} is used")
     states = read_orbit_file(path, note.mission, note.first_line_time, note.last_line_time)
     precise = replace(
         note, orbit_times=states.times, orbit_position_m=states.position_m, orbit_velocity_m_s=states.velocity_m_s

@@ -82,36 +82,40 @@ class HeightField:
         raises  InputError when a raster does not cover the grid (naming the missing area), ConfigError when sea level
                 has to be assumed without a geoid
         """
-        height, undulation = self._heights.on_grid(grid), None
+        height = self._heights.on_grid(grid)
         unknown = np.isnan(height)
         if unknown.any():
             self._refuse([(unknown, grid)], grid)
-        if self._geoid is not None:
-            undulation = self._geoid.on_grid(grid)
-            if np.isnan(undulation).any():
-                raise InputError(
-                    f"{self.geoid}: no undulation for {_where([(np.isnan(undulation), grid)], grid)}.",
-                    "Give a grid that covers the area.",
-                )
-        if undulation is None:
-            return Heights(height, unknown, self.vertical, self.geoid)
+        return Heights(self._complete(height, unknown, grid), unknown, self.vertical, self.geoid)
+
+    def _complete(self, height: Float32Array, unknown: NDArray[np.bool_], grid: Grid) -> Float32Array:
+        """Ellipsoidal heights, sea level (the geoid) where unknown."""
+        if self._geoid is None:
+            return height
+        undulation = self._geoid.on_grid(grid)
+        if np.isnan(undulation).any():
+            raise InputError(
+                f"{self.geoid}: no undulation for {_where([(np.isnan(undulation), grid)], grid)}.",
+                "Give a grid that covers the area.",
+            )
         if self.vertical == "ellipsoid":  # already ellipsoidal; only the sea is filled
-            return Heights(np.where(unknown, undulation, height), unknown, self.vertical, self.geoid)
-        return Heights(np.where(unknown, np.float32(0), height) + undulation, unknown, self.vertical, self.geoid)
+            return np.where(unknown, undulation, height)
+        return np.where(unknown, np.float32(0), height) + undulation
 
     def survey(self, grid: Grid) -> tuple[float, float]:
         """Lowest and highest ellipsoidal height on a grid, by blocks; all errors of `read`, for the grid as a whole."""
         holes = []
-        for part in _blocks(grid):
-            unknown = np.isnan(self._heights.on_grid(part))
-            if unknown.any():
-                holes.append((unknown, part))
-        if holes:
-            self._refuse(holes, grid)
         low, high = math.inf, -math.inf
         for part in _blocks(grid):
-            height = self.read(part).height_m
-            low, high = min(low, float(height.min())), max(high, float(height.max()))
+            height = self._heights.on_grid(part)
+            unknown = np.isnan(height)
+            if unknown.any():
+                holes.append((unknown, part))
+            if not holes or not self._fails:
+                height = self._complete(height, unknown, part)
+                low, high = min(low, float(np.min(height))), max(high, float(np.max(height)))
+        if holes:
+            self._refuse(holes, grid)
         return low, high
 
     def _refuse(self, holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> None:

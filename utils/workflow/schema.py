@@ -207,6 +207,7 @@ class Preprocess(Section):
 
     backend: Literal["native", "snap"] = key("native", "Engine for both sensors.")
     orbit: Literal["annotation", "poeorb"] = key("annotation", "Orbit source; poeorb never falls back silently.")
+    orbit_dir: str | None = key(None, "Folder with more orbit files (*.EOF), besides those that were fetched.", "path")
     polarisations: Pols | Literal["available"] = key(
         ("VV", "VH"), "Polarisations to process; available: those that a product holds complete."
     )

@@ -92,7 +92,7 @@ _ALL = (
         "preprocessed/sentinel1/",
         upstream=("download",),
         slice=("area", "preprocess"),
-        external=("preprocess.dem.geoid_grid",),
+        external=("preprocess.dem.geoid_grid", "preprocess.orbit_dir"),
         weight="heavy",
         splittable=True,
         version=2,
