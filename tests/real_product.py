@@ -94,7 +94,8 @@ def run_sarsen(request: dict[str, Any], folder: Path, timeout_s: float = 1800.0)
     # the variables of this process point to the other GDAL's data
     dropped = ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "GDAL_DRIVER_PATH")
     environment = {k: v for k, v in os.environ.items() if k not in dropped}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(request["threads"])}
+    threads = str(request["threads"])
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "DASK_NUM_WORKERS": threads}
     command = [sys.executable, "-W", "ignore", "-m", "tests.sarsen_worker", str(path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)  # fmt: skip
     if done.returncode:

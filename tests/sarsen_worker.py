@@ -6,7 +6,7 @@ product   SAFE folder;  group  such as IW/VV;  dem  GeoTIFF of ellipsoidal heigh
 task      oracle: zero Doppler to 1 mm; writes azimuth_s, slant_m, ground_m, beta0 and ratio (float64, rows, cols,
           north up) as .npy into `out`
           run: sarsen's own do_terrain_correction with `method` (gamma_bilinear, gamma_nearest or null), in memory
-threads   threads of dask
+The number of threads comes from DASK_NUM_WORKERS.
 """
 
 from __future__ import annotations
@@ -65,12 +65,10 @@ def _run(product: Any, dem: Any, method: str | None) -> dict[str, Any]:
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Do one request; seconds are wall time."""
     begin = time.perf_counter()
-    import dask
     import sarsen
     from sarsen import scene
 
     imported = time.perf_counter()
-    dask.config.set(scheduler="threads", num_workers=request["threads"])
     product = sarsen.Sentinel1SarProduct(request["product"], measurement_group=request["group"])
     dem = scene.open_dem_raster(request["dem"], chunks=1024)
     oracle = request["task"] == "oracle"
