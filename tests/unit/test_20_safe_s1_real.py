@@ -128,7 +128,10 @@ def test_calibration_and_noise_points(row: tuple[Any, ...]) -> None:
     at = Window(line, pixel, 1, 1)
     found = [float(calibrate.table_on_image(tables[q], at)[0, 0]) for q in ("betaNought", "sigmaNought", "gamma")]
     level = float(calibrate.noise_on_image(noise, at)[0, 0])
-    print(f"{found} expected {[beta, sigma, gamma]} (limit 1e-4); noise {level:.4f} expected {eta} (limit 1e-3)")
+    print(
+        f"betaNought, sigmaNought, gamma {found} expected {[beta, sigma, gamma]} (limit 1e-4, below 1e-6 relative); "
+        f"noise {level:.4f} expected {eta} (limit 1e-3, below 1e-4 relative)"
+    )
     assert found == pytest.approx([beta, sigma, gamma], abs=1.01e-4)
     if eta is None:
         assert np.isnan(level)
@@ -136,7 +139,9 @@ def test_calibration_and_noise_points(row: tuple[Any, ...]) -> None:
         return
     assert level == pytest.approx(eta, abs=1e-3)
     without = safe_s1.Noise(noise.range_vectors, ())
-    assert level / float(calibrate.noise_on_image(without, at)[0, 0]) == pytest.approx(azimuth, abs=1.01e-5)
+    factor = level / float(calibrate.noise_on_image(without, at)[0, 0])
+    print(f"azimuth factor {factor:.5f} expected {azimuth} (limit 1e-5)")
+    assert factor == pytest.approx(azimuth, abs=1.01e-5)
 
 
 def test_noise_states_of_three_generations() -> None:
@@ -158,9 +163,12 @@ def test_beta0_of_the_hand_computed_pixels() -> None:
         at = Window(8000, 15000, 1, 1)
         beta, eta = calibrate.table_on_image(tables["betaNought"], at), calibrate.noise_on_image(noise, at)
         dn = np.array([[number]], np.uint16)
-        assert calibrate.beta0(dn, beta, eta)[0, 0] == pytest.approx(denoised, abs=6e-9)
-        if raw:
-            assert calibrate.beta0(dn, beta, None)[0, 0] == pytest.approx(raw, abs=6e-9)
+        kept, removed = (float(calibrate.beta0(dn, beta, noise_dn2)[0, 0]) for noise_dn2 in (None, eta))
+        print(
+            f"{name[:3]} DN {number}: {kept:.8f} expected {raw}, noise removed {removed:.8f} expected {denoised} (limit 6e-9)"
+        )
+        assert removed == pytest.approx(denoised, abs=6e-9)
+        assert raw is None or kept == pytest.approx(raw, abs=6e-9)
 
 
 @pytest.mark.parametrize("range_share", [0.9, 0.5, 0.18])
@@ -183,17 +191,19 @@ def test_flat_terrain_identity(range_share: float, height_m: float) -> None:
     cosine = float(geocode.ellipsoid_cos_incidence(nodes, height)[inside].mean(dtype=float))
     tangent = np.sqrt(1 / cosine**2 - 1)
     found: dict[str, float] = {}
-    for spacing in ("ground", "nominal"):
+    for spacing in ("nominal", "ground"):
         ratio = flatten.facets(nodes, geometry, height, position, azimuth_spacing=spacing).ratio  # type: ignore[arg-type]
-        found[spacing] = float(
-            10 * np.log10(flatten.radar_area(position, ratio, window).on_image(window).mean(dtype=float) * tangent)
-        )
+        area = flatten.radar_area(position, ratio, window).on_image(window)
+        found[spacing] = float(10 * np.log10(area.mean(dtype=float) * tangent))
+    ripple = float(np.ptp(10 * np.log10(np.percentile(area, [1, 99]))))
     incidence = np.degrees(np.arccos(cosine))
     # measured before by another program on this product: +0.048, +0.061, +0.069 dB at 44.0, 37.6, 32.9 degrees
     excess = float(np.polyval(np.polyfit([44.0, 37.6, 32.9], [0.048, 0.061, 0.069], 1), incidence))
     print(
-        f"{incidence:.1f} deg, {height_m:.0f} m: {found['ground']:+.5f} dB (limit 0.002), nominal {found['nominal']:+.4f} (expected {excess:.4f}, limit 0.005)"
+        f"{incidence:.1f} deg, {height_m:.0f} m: {found['ground']:+.5f} dB (limit 0.002), nominal {found['nominal']:+.4f} (expected {excess:.4f}, limit 0.005), "
+        f"ripple p1 to p99 {ripple:.3f} dB (limit 0.15)"
     )
+    assert ripple < 0.15
     assert abs(found["ground"]) < 0.002
     assert found["nominal"] == pytest.approx(excess, abs=0.005)
 
