@@ -25,10 +25,12 @@ def in_memory(safe: Path, heights: Path, grid: Grid, polarisation: str) -> NDArr
     is made although nobody asks for it.
     """
     from utils.io import safe_s1
-    from utils.io.dem import read_heights
+    from utils.io.dem import HeightField
+    from utils.io.ground import ground_under
     from utils.io.safe import open_product
-    from utils.science import s1_chain
-    from utils.science.geocode import image_geometry, make_nodes
+    from utils.io.safe_s1_pixels import Measurement
+    from utils.science import s1_chain, s1_run
+    from utils.science.geocode import image_geometry
 
     options = s1_chain.Options(azimuth_spacing="nominal", speckle="none")
     with open_product(safe) as product:
@@ -36,20 +38,11 @@ def in_memory(safe: Path, heights: Path, grid: Grid, polarisation: str) -> NDArr
         note = safe_s1.read_annotation(product, member.annotation)
         table = safe_s1.read_calibration(product, member.calibration or "")
         geometry = image_geometry(note, "linear")
-        margin, needed = 0, s1_chain.margin_px(make_nodes(geometry, grid, 0.0, 500.0), 0.0)
-        while margin < needed:
-            margin = needed
-            grown = grid.window(Window(-margin, -margin, grid.rows + 2 * margin, grid.cols + 2 * margin))
-            found = read_heights(heights, grown)
-            relief_m = float(np.ptp(found.height_m))
-            needed = s1_chain.margin_px(make_nodes(geometry, grid, 0.0, 500.0), relief_m)
-        inner = Window(margin, margin, grid.rows, grid.cols)
-        prepared = s1_chain.prepare(geometry, grown, inner, found.height_m, found.missing, options)
-        window = prepared.image_window
-        if window is None:
-            raise ValueError("the product misses the area")
-        dn = safe_s1.read_pixels(product, member.measurement or "", window, note.lines, note.samples)
-    return s1_chain.process(prepared, {polarisation: s1_chain.Channel(dn, table, None)}, options).gamma0[polarisation]
+        ground = ground_under(HeightField(heights), grid, s1_chain.rough_nodes(geometry, grid))
+        plan = s1_chain.plan(geometry, ground.grid, ground.inner, ground, ground.range_m, options)
+        with Measurement(product, member.measurement or "", note.lines, note.samples) as pixels:
+            run = s1_run.Run(plan, {polarisation: s1_chain.Channel(pixels, table, None)})
+            return s1_run.collect(run, grid.shape).gamma0[polarisation]
 
 
 def peak_gib() -> float:

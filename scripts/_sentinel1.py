@@ -16,6 +16,7 @@ from scripts._item import progress_of
 from utils.io import pictures, row_writer, safe_s1
 from utils.io.dem import HeightField
 from utils.io.download_lock import fetched_heights, orbit_files
+from utils.io.ground import Ground, ground_under
 from utils.io.orbit_file import find_precise, read_orbit_file
 from utils.io.safe import SafeProduct
 from utils.io.safe_s1_pixels import Measurement
@@ -73,45 +74,11 @@ def height_raster(ctx: Context) -> Path:
     return fetched
 
 
-class FieldTerrain:
-    """Heights of a grid from an open height raster; see utils.science.s1_chain.Terrain."""
-
-    def __init__(self, field: HeightField, grid: Grid) -> None:
-        self.field, self._grid = field, grid
-
-    def heights(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Heights of a window of the grid and where they are filled in."""
-        found = self.field.read(self._grid.window(window))
-        return found.height_m, found.missing
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Heights under an area, grown until no terrain outside can matter."""
-
-    terrain: FieldTerrain
-    grid: Grid
-    inner: Window
-    range_m: tuple[float, float]
-
-
 def ground(ctx: Context, grid: Grid, nodes: MapNodes) -> Ground:
-    """The area's grid, grown by what its own relief needs, with heights that cover it.
-
-    nodes   rough geometry of the area
-    raises  the errors of HeightField
-    """
+    """Heights under the area and around it, as far as its relief needs them; see utils.io.ground."""
     dem = ctx.conf.preprocess.dem
     geoid = ctx.resolve(dem.geoid_grid) if dem.geoid_grid else None
-    field = HeightField(height_raster(ctx), dem.vertical, geoid, dem.missing)
-    margin, needed = 0, s1_chain.margin_px(nodes, 0.0)
-    while margin < needed:
-        margin = needed
-        grown = grid.window(Window(-margin, -margin, grid.rows + 2 * margin, grid.cols + 2 * margin))
-        low_m, high_m = field.survey(grown)
-        needed = s1_chain.margin_px(nodes, high_m - low_m)
-    inner = Window(margin, margin, grid.rows, grid.cols)
-    return Ground(FieldTerrain(field, grown), grown, inner, (low_m, high_m))
+    return ground_under(HeightField(height_raster(ctx), dem.vertical, geoid, dem.missing), grid, nodes)
 
 
 @dataclass(frozen=True)
@@ -165,7 +132,7 @@ def tags(
         "ORBIT_SOURCE": note.orbit_source, "ORBIT_FILE": orbit_file, "PASS": note.direction,
         "RELATIVE_ORBIT": product.manifest().relative_orbit, "ACQ_START": note.first_line_time, "ACQ_STOP": note.last_line_time,
         "IPF": "{}.{:02d}".format(*safe_s1.ipf_of(product)), "BORDER_NOISE": "dn0" if pixels.border is None else "masked",
-        "DEM": height_raster(ctx).name, "DEM_VERTICAL": found.terrain.field.vertical, "GEOID": found.terrain.field.geoid,
+        "DEM": height_raster(ctx).name, "DEM_VERTICAL": found.field.vertical, "GEOID": found.field.geoid,
         "POLARISATIONS_ABSENT": ",".join(safe_s1.absent(product, pixels.channels)) or "none",
         "RESAMPLING": conf.resampling, "SRGR_TIME": conf.srgr_time, "AZIMUTH_SPACING": conf.azimuth_spacing,
     }  # fmt: skip

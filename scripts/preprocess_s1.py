@@ -77,7 +77,7 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
     ground = steps.ground(ctx, grid, nodes)
     with ExitStack() as stack:
         found = steps.inputs(ctx, stack, product, members, notes)
-        plan = s1_chain.plan(geometry, ground.grid, ground.inner, ground.terrain, ground.range_m, steps.options(ctx))
+        plan = s1_chain.plan(geometry, ground.grid, ground.inner, ground, ground.range_m, steps.options(ctx))
         if plan.image_window is None:
             item.skip("outside: no pixel of the product falls on the area")
         run = s1_run.Run(plan, found.channels, found.border, conf.row_block)
