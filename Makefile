@@ -110,10 +110,10 @@ docs: env ## write the generated pages
 	@$(s2cr) docs
 docs-check: env ## fail when a generated page is not current
 	@$(s2cr) docs --check
-bench: env ## all benchmarks, one line a figure; bench-NAME runs one
+bench: env ## the quick benchmarks, one line a figure; bench-NAME runs one (ARGS=--help)
 	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench
 bench-%: env
-	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench $*
+	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench $* $(ARGS)
 results: env ## the chain on the real sample sets (needs S2CR_DATA)
 	@bash_scripts/results.sh
 clean-demo: ## delete the demo's work directory

@@ -106,14 +106,14 @@ def _band(ctx: Context, path: Path, product: "SafeProduct", meta: "S2Metadata", 
     """Write one band; returns counts of native pixels and a thinned copy for the quicklook."""
     import numpy as np
 
-    from utils.io import raster, safe_s2
+    from utils.io import row_writer, safe_s2
     from utils.science.reflectance import bilinear_2x, to_reflectance
 
     offset_dn, native = meta.offset_dn(band), meta.resolution_m(band)
     counts = {"nodata": 0, "saturated": 0, "clipped": 0}
     step = max(1, -(-max(grid.shape) // 800))
     thin = []
-    with raster.writer(path, grid, 1, "float32", band_names=(band,), nodata=np.nan,
+    with row_writer.writer(path, grid, 1, "float32", band_names=(band,), nodata=np.nan,
                        tags=_tags(ctx, meta, "reflectance", offset_dn)) as out:  # fmt: skip
         for window in _blocks(grid):
             fine = grid.window(window)
@@ -135,16 +135,16 @@ def _classes(ctx: Context, scl_path: Path, cloud_path: Path, product: "SafeProdu
 
     import numpy as np
 
-    from utils.io import raster, safe_s2
+    from utils.io import row_writer, safe_s2
     from utils.science import reflectance
 
     dilate_m = ctx.conf.preprocess.cloud_dilate_m
     margin = math.ceil(dilate_m / 20)  # in 20 m pixels
     counts = np.zeros(256, np.int64)
     with ExitStack() as stack:
-        scl_out = stack.enter_context(raster.writer(scl_path, grid, 1, "uint8", band_names=("SCL",), nodata=0,
+        scl_out = stack.enter_context(row_writer.writer(scl_path, grid, 1, "uint8", band_names=("SCL",), nodata=0,
                                                     tags=_tags(ctx, meta, "class", 0)))  # fmt: skip
-        cloud_out = stack.enter_context(raster.writer(cloud_path, grid, 1, "uint8", band_names=("CLOUD",), nodata=255,
+        cloud_out = stack.enter_context(row_writer.writer(cloud_path, grid, 1, "uint8", band_names=("CLOUD",), nodata=255,
                                                       tags=_tags(ctx, meta, "code", 0) | {"DILATED_M": f"{dilate_m:g}"}))  # fmt: skip
         for window in _blocks(grid):
             coarse = safe_s2.coarse_grid(grid.window(window), margin)

@@ -1,4 +1,4 @@
-"""Sentinel-1 IW GRD products: annotation, calibration and noise XML to plain arrays, and pixels of the measurement.
+"""Sentinel-1 IW GRD products: annotation, calibration and noise XML to plain arrays.
 
 GDAL's SAFE driver is not used: it gives uncalibrated amplitude only and fails when one polarisation is missing.
 """
@@ -14,10 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.io import raster
 from utils.io import xml_fields as fields
 from utils.io.safe import SafeProduct, Verify
-from utils.science.grid import Window
 from utils.workflow.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -302,22 +300,3 @@ def _block(entry: ElementTree.Element, where: str) -> AzimuthBlock:
     if len(lines) != len(values) or np.any(np.diff(lines) <= 0):
         raise InputError(f"{where}: noiseAzimuthLut does not match its lines.", _AGAIN)
     return AzimuthBlock(bounds[0], bounds[1], bounds[2], bounds[3], lines, values)
-
-
-def read_pixels(product: SafeProduct, member: str, window: Window, lines: int, samples: int) -> NDArray[np.uint16]:
-    """Digital numbers of a window, (rows, cols) uint16.
-
-    raises  InputError when the file is unreadable or its size is not that of the annotation
-    """
-    path = product.gdal_path(member)
-    with raster.Reader(path) as reader:
-        found = (reader.grid.rows, reader.grid.cols)
-        if found != (lines, samples):
-            raise InputError(
-                f"{product.name}: {member} has {found[0]} x {found[1]} pixels, its annotation says {lines} x {samples}.",
-                _AGAIN,
-            )
-        pixels: NDArray[np.uint16] = reader.read(window)[0]
-    if pixels.dtype != np.uint16:
-        raise InputError(f"{product.name}: {member} holds {pixels.dtype}, not uint16.", _AGAIN)
-    return pixels

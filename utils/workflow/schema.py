@@ -197,7 +197,9 @@ class Speckle(Section):
     filter: Literal["none", "lee", "refined_lee", "lee_sigma"] = key("lee_sigma", "Filter.")
     window: int = key(7, "Window side.", "pixels", ge=3, le=15)
     sigma: float = key(0.9, "Share of the gamma law kept by lee_sigma.", "fraction", gt=0, lt=1)
-    enl: float = key(4.4, "Equivalent number of looks.", gt=0)
+    enl: Annotated[float, Field(gt=0)] | Literal["auto"] = key(
+        4.4, "Equivalent number of looks; auto: estimated from the most homogeneous parts of each image."
+    )
 
 
 class Preprocess(Section):
@@ -205,6 +207,7 @@ class Preprocess(Section):
 
     backend: Literal["native", "snap"] = key("native", "Engine for both sensors.")
     orbit: Literal["annotation", "poeorb"] = key("annotation", "Orbit source; poeorb never falls back silently.")
+    orbit_dir: str | None = key(None, "Folder with more orbit files (*.EOF), besides those that were fetched.", "path")
     polarisations: Pols | Literal["available"] = key(
         ("VV", "VH"), "Polarisations to process; available: those that a product holds complete."
     )
@@ -223,6 +226,7 @@ class Preprocess(Section):
     min_overlap: float = key(0.01, "Smallest share of the area that a product must cover.", "fraction", ge=0, le=1)
     cloud_dilate_m: float = key(60.0, "Cloud and shadow masks are grown by this.", "m", ge=0)
     threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
+    row_block: int = key(256, "Map rows processed at once: memory and speed, never the result.", "pixels", ge=16)
     quicklook: bool = key(True, "Write a PNG beside each product.")
 
 
