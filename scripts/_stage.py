@@ -40,7 +40,8 @@ __all__ = ["Context", "Report", "guarded", "stage"]
 
 _SUBFOLDERS = {
     "make_scene": ("scene",), "find_images": ("search",), "download": ("raw",), "preprocess_s1": ("preprocessed/sentinel1",),
-    "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "tile": ("tiles",), "build_dataset": ("dataset/all",),
+    "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "multitemporal": ("preprocessed/sentinel1_mt",),
+    "tile": ("tiles",), "build_dataset": ("dataset/all",),
     "split": ("dataset/train", "dataset/val", "dataset/test"), "normalise": ("norm",), "train": ("runs",), "predict": ("pred",), "mosaic": ("mosaic",),
     "evaluate": ("reports",), "indices": ("maps",), "burned": ("maps",),
 }  # fmt: skip

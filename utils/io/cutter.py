@@ -46,7 +46,7 @@ class DateRasters:
         self._n_optical = len(optical_bands)
         self._stack = ExitStack()
         try:
-            self._s1 = [self._open_sar(root / "sentinel1" / name) for name in date.s1]
+            self._s1 = [self._open_sar(root / date.sar_folder / name) for name in date.s1]
             self._s2 = [self._open(root / "sentinel2" / name, [*optical_bands, "cloud"]) for name in date.s2]
         except BaseException:
             self._stack.close()

@@ -202,6 +202,13 @@ class Speckle(Section):
     )
 
 
+class Multitemporal(Section):
+    """Speckle filter over all dates of a track (stage multitemporal)."""
+
+    enabled: bool = key(False, "Filter over the dates of a track; needs speckle.filter: none.")
+    window: int = key(7, "Window side of the local means, odd.", "pixels", ge=3, le=15)
+
+
 class Preprocess(Section):
     """From products to aligned rasters (stages preprocess_s1, preprocess_s2)."""
 
@@ -220,6 +227,7 @@ class Preprocess(Section):
     srgr_time: Literal["linear", "nearest"] = key("linear", "Interpolation of slant-to-ground polynomials in time.")
     resampling: Literal["bilinear", "nearest"] = key("bilinear", "Radar to map interpolation, on power.")
     speckle: Speckle = key(Speckle(), "Speckle filter.")
+    multitemporal: Multitemporal = key(Multitemporal(), "Speckle filter over the dates of a track.")
     incidence: bool = key(False, "Also write the local incidence angle.")
     dem: Dem = key(Dem(), "Heights.")
     verify: Literal["size", "md5", "off"] = key("size", "How files inside a product are checked against its manifest.")
@@ -228,6 +236,11 @@ class Preprocess(Section):
     threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
     row_block: int = key(256, "Map rows processed at once: memory and speed, never the result.", "pixels", ge=16)
     quicklook: bool = key(True, "Write a PNG beside each product.")
+
+    @property
+    def sar_folder(self) -> str:
+        """Folder below preprocessed/ that later stages read gamma0 from."""
+        return "sentinel1_mt" if self.multitemporal.enabled else "sentinel1"
 
 
 class ImportItem(Section):
