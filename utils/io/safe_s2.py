@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.io import raster
+from utils.io import s2_pixels
 from utils.io.safe import SafeProduct
-from utils.science.grid import Grid, Window
+from utils.science.grid import Grid
 from utils.workflow.errors import ConfigError, InputError
 
 BANDS_10M = ("B02", "B03", "B04", "B08")
@@ -207,8 +207,10 @@ def _footprint(main: ElementTree.Element) -> tuple[tuple[float, float], ...]:
 def members_of(meta: S2Metadata, bands: Sequence[str]) -> list[str]:
     """Image files of the bands and SCL, for verification before pixels are read.
 
-    raises  InputError when the metadata do not list one
+    raises  InputError when the metadata do not list one, or have offsets but none for a band
     """
+    for band in bands:
+        meta.offset_dn(band)
     return [meta.member(band) for band in (*bands, "SCL")]
 
 
@@ -244,6 +246,12 @@ def coarse_grid(grid: Grid, margin_px: int = 0) -> Grid:
     )
 
 
+def image(meta: S2Metadata, band: str) -> s2_pixels.Image:
+    """The image of a band (or SCL) at its native resolution, for utils.io.s2_pixels."""
+    fill = 0 if band == "SCL" else meta.nodata_dn
+    return s2_pixels.Image(meta.member(band), meta.grids[meta.resolution_m(band)], fill)
+
+
 def read_dn(product: SafeProduct, meta: S2Metadata, band: str, grid: Grid) -> NDArray[np.uint16]:
     """Stored numbers of a band on a grid of the band's own resolution; nodata outside the tile.
 
@@ -251,26 +259,7 @@ def read_dn(product: SafeProduct, meta: S2Metadata, band: str, grid: Grid) -> ND
     returns  (rows, cols) uint16 (SCL: classes)
     raises   InputError for a missing or wrong image file
     """
-    own = meta.grids[meta.resolution_m(band)]
-    path = product.gdal_path(meta.member(band))
-    row, col = own.offset_of(grid)
-    fill = 0 if band == "SCL" else meta.nodata_dn
-    out = np.full(grid.shape, fill, np.uint16)
-    top, left = max(row, 0), max(col, 0)
-    bottom, right = min(row + grid.rows, own.rows), min(col + grid.cols, own.cols)
-    with raster.Reader(path) as reader:
-        if reader.grid.shape != own.shape:
-            raise InputError(
-                f"{product.path.name}: {meta.member(band)} has {reader.grid.rows} x {reader.grid.cols} pixels, "
-                f"MTD_TL.xml says {own.rows} x {own.cols}.",
-                _AGAIN,
-            )
-        if reader.grid.epsg and (reader.grid.epsg, reader.grid.x0, reader.grid.y0) != (own.epsg, own.x0, own.y0):
-            raise InputError(f"{product.path.name}: {meta.member(band)} lies elsewhere than MTD_TL.xml says.", _AGAIN)
-        if bottom > top and right > left:
-            inner = reader.read(Window(top, left, bottom - top, right - left))[0]
-            out[top - row : bottom - row, left - col : right - col] = inner
-    return out
+    return s2_pixels.read(product, image(meta, band), grid).astype(np.uint16, copy=False)
 
 
 def grid_overlap(meta: S2Metadata, grid: Grid) -> float:
@@ -282,12 +271,17 @@ def grid_overlap(meta: S2Metadata, grid: Grid) -> float:
     return max(rows, 0) * max(cols, 0) / (grid.rows * grid.cols)
 
 
+def baseline_text(meta: S2Metadata) -> str:
+    """Processing baseline as products write it: 02.12."""
+    return ".".join(f"{part:02d}" for part in meta.baseline)
+
+
 def facts(meta: S2Metadata) -> dict[str, Any]:
     """Metadata as plain JSON values, without file lists."""
     return {
         "name": meta.name,
         "level": meta.level,
-        "baseline": ".".join(f"{part:02d}" for part in meta.baseline),
+        "baseline": baseline_text(meta),
         "start": meta.start,
         "sensing_time": meta.sensing_time,
         "tile": meta.tile,

@@ -32,6 +32,9 @@ def _as_ratio(value: Any) -> Any:
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 Integers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+Classes = Annotated[tuple[Annotated[int, Field(ge=1, le=11)], ...], BeforeValidator(_as_tuple)]
+S2Band = Literal["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
+S2Bands = Annotated[tuple[S2Band, ...], BeforeValidator(_as_tuple)]
 Pols = Annotated[tuple[Polarisation, ...], BeforeValidator(_as_tuple)]
 Ratio = Annotated[float, BeforeValidator(_as_ratio)]
 
@@ -200,6 +203,15 @@ class Speckle(Section):
     enl: float = key(4.4, "Equivalent number of looks.", gt=0)
 
 
+class CloudClasses(Section):
+    """Meaning of the scene classes (SCL) in cloud.tif; a class that is not named is clear, 0 is always no data."""
+
+    cloud: Classes = key((8, 9, 10), "Classes that are cloud: medium, high probability, thin cirrus.", "SCL class")
+    shadow: Classes = key((3,), "Classes that are cloud shadow.", "SCL class")
+    snow: Classes = key((11,), "Classes that are snow.", "SCL class")
+    defective: Classes = key((1,), "Classes without a usable measurement.", "SCL class")
+
+
 class Preprocess(Section):
     """From products to aligned rasters (stages preprocess_s1, preprocess_s2)."""
 
@@ -219,7 +231,10 @@ class Preprocess(Section):
     dem: Dem = key(Dem(), "Heights.")
     verify: Literal["size", "md5", "off"] = key("size", "How files inside a product are checked against its manifest.")
     min_overlap: float = key(0.01, "Smallest share of the area that a product must cover.", "fraction", ge=0, le=1)
-    cloud_dilate_m: float = key(60.0, "Cloud and shadow masks are grown by this.", "m", ge=0)
+    s2_bands: S2Bands = key((), "Sentinel-2 bands to write, those of 20 m interpolated; empty = as section dataset.")
+    cloud_classes: CloudClasses = key(CloudClasses(), "Scene classes of the clear mask.")
+    cloud_dilate_m: float = key(60.0, "Cloud and shadow of the scene classes are grown by this.", "m", ge=0, le=2000)
+    cloud_mask: Literal["scl"] = key("scl", "Where cloud comes from.")
     threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
     quicklook: bool = key(True, "Write a PNG beside each product.")
 
