@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def _rasters(
             out = files.enter_context(_band_writer(ctx, item.output(folder / f"{band}.tif"), meta, band, grid))
             jobs[band] = _job(convert_band, product, meta, band, grid, out, how)
         outs = tuple(files.enter_context(writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer))
-        jobs[CLASSES] = _job(convert_classes, product, meta, grid, outs, rules, how, layer)
+        alone = replace(how, threads=threads)  # the last one: most of its time no band is left
+        jobs[CLASSES] = _job(convert_classes, product, meta, grid, outs, rules, alone, layer)
         return run_all(jobs, workers, stop)
 
 
