@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +106,10 @@ def without_files(safe: Path, threads: int) -> None:
         meta, out = safe_s2.metadata(product), _Nowhere()
         grid = meta.grids[10]
         how, alone = How(threads=max(1, threads // 4), thin=14), How(threads=threads, thin=14)
-        jobs = {band: (lambda band=band: convert_band(product, meta, band, grid, out, how)) for band in BANDS}
-        jobs["classes"] = lambda: convert_classes(product, meta, grid, (out, out), MaskRules(), alone)
-        run_all(jobs, min(threads, 4), threading.Event())
+        jobs = {band: partial(convert_band, product, meta, band, grid, out, how) for band in BANDS}
+        classes = partial(convert_classes, product, meta, grid, (out, out), MaskRules(), alone)
+        jobs_all: dict[str, Any] = {**jobs, "classes": classes}
+        run_all(jobs_all, min(threads, 4), threading.Event())
 
 
 def whole_stage(safe: Path, threads: int) -> None:
@@ -137,7 +140,7 @@ def _child(safe: Path, piece: str, threads: int) -> dict[str, float]:
 
 def timed(safe: Path, piece: str, threads: int) -> None:
     """Run one piece and print its figures."""
-    work = {
+    work: Callable[[], None] = {
         "bare": lambda: bare(safe, threads, 1),
         "bare_each": lambda: bare(safe, threads, threads),
         "without_files": lambda: without_files(safe, threads),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def convert(
     folder = ctx.layout.preprocessed("sentinel2", item.id)
     try:
         done = _rasters(ctx, item, product, meta, grid, folder, layer)
-        _records(ctx, item, meta, grid, folder, done)
+        _records(ctx, item, meta, grid, folder, done, layer)
     except BaseException:
         _clear(folder)
         raise
@@ -84,15 +85,11 @@ def _rasters(
         jobs: dict[str, Callable[[], Converted]] = {}
         for band in bands:
             out = files.enter_context(_band_writer(ctx, item.output(folder / f"{band}.tif"), meta, band, grid))
-            jobs[band] = _job(convert_band, product, meta, band, grid, out, how)
+            jobs[band] = partial(convert_band, product, meta, band, grid, out, how)
         outs = tuple(files.enter_context(writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer))
         alone = replace(how, threads=threads)  # the last one: most of its time no band is left
-        jobs[CLASSES] = _job(convert_classes, product, meta, grid, outs, rules, alone, layer)
+        jobs[CLASSES] = partial(convert_classes, product, meta, grid, outs, rules, alone, layer)
         return run_all(jobs, workers, stop)
-
-
-def _job(function: Callable[..., Converted], *arguments: Any) -> Callable[[], Converted]:
-    return lambda: function(*arguments)
 
 
 def _go_on(stop: threading.Event) -> None:
@@ -100,9 +97,7 @@ def _go_on(stop: threading.Event) -> None:
         raise _Stopped
 
 
-def run_all(
-    jobs: Mapping[str, Callable[[], Converted]], workers: int, stop: threading.Event
-) -> dict[str, Converted]:
+def run_all(jobs: Mapping[str, Callable[[], Converted]], workers: int, stop: threading.Event) -> dict[str, Converted]:
     """Run jobs on threads; the first error, in the order of the jobs, ends all of them and is raised."""
     with ThreadPoolExecutor(workers, thread_name_prefix="sentinel2") as pool:
         started: dict[str, Future[Converted]] = {name: pool.submit(_guarded, job, stop) for name, job in jobs.items()}
@@ -159,10 +154,10 @@ def _class_writers(
 ) -> list[Any]:
     conf = ctx.conf.preprocess
     tags = _tags(ctx, meta, "class", 0, RESAMPLING="nearest")
-    scl = raster.writer(
-        item.output(folder / "scl.tif"), grid, 1, "uint8", band_names=("SCL",), nodata=0, tags=tags
-    )
-    about = {"CLOUD_SOURCE": conf.cloud_mask if layer else "scl", "DILATED_M": f"{conf.cloud_dilate_m:g}"}
+    scl = raster.writer(item.output(folder / "scl.tif"), grid, 1, "uint8", band_names=("SCL",), nodata=0, tags=tags)
+    about = dict(layer.tags) if layer else {"CLOUD_SOURCE": "scl", "SHADOW_SOURCE": "scl"}
+    if layer is None or layer.only_cloud:
+        about["DILATED_M"] = f"{conf.cloud_dilate_m:g}"  # of what the scene classes give
     tags = _tags(ctx, meta, "code", 0, RESAMPLING="nearest", **about)
     cloud = raster.writer(
         item.output(folder / "cloud.tif"), grid, 1, "uint8", band_names=("CLOUD",), nodata=255, tags=tags
@@ -171,8 +166,9 @@ def _class_writers(
 
 
 def _records(
-    ctx: Context, item: Any, meta: S2Metadata, grid: Grid, folder: Path, done: Mapping[str, Converted]
-) -> None:
+    ctx: Context, item: Any, meta: S2Metadata, grid: Grid, folder: Path, done: Mapping[str, Converted],
+    layer: CloudLayer | None,
+) -> None:  # fmt: skip
     """product.json and quicklook.png, from what was counted and kept while the pixels passed."""
     codes = done[CLASSES].counts
     valid = sum(codes.values()) - codes["none"]
@@ -182,6 +178,7 @@ def _records(
     options = {
         "bands": list(bands), "cloud_mask": settings.cloud_mask, "cloud_dilate_m": settings.cloud_dilate_m,
         "cloud_classes": settings.cloud_classes.model_dump(mode="json"), "verify": settings.verify,
+        "cloud_tags": dict(layer.tags) if layer else {},
     }  # fmt: skip
     facts = {
         **safe_s2.facts(meta), "overlap": round(safe_s2.grid_overlap(meta, grid), 6), "bands": bands, "classes": codes,

@@ -1,11 +1,12 @@
 """Turn Sentinel-2 L2A products into reflectance and cloud codes on the grid of the area.
 
-Reads   raw/downloads.lock.json and the products it names
+Reads   raw/downloads.lock.json and the products it names; for cloud_mask s2cloudless or fmask the L1C product too
 Writes  preprocessed/sentinel2/<product>/B02.tif ...  float32 surface reflectance, 1.0 = 100 %, nodata NaN
         scl.tif    uint8 class 0..11 (nodata 0), 20 m classes repeated
         cloud.tif  uint8: 0 clear, 1 cloud, 2 shadow, 3 snow, 4 defective, nodata 255
         product.json, quicklook.png
-Items   one per product; --part i/N             Fails  65 wrong zone, 66 product broken, 72 no product over the area
+Items   one per product; --part i/N
+Fails   65 wrong zone, 66 product broken or no L1C product, 70 backend snap or fmask, 72 no product over the area
 Example  ./s2cr preprocess_s2 confs/demo.yaml
 """
 
@@ -25,6 +26,7 @@ def run(ctx: Context) -> Report:
     from utils.io.download_lock import products_of
     from utils.io.footprint import aoi_geometry, grid_of
     from utils.io.safe import open_product
+    from utils.io.safe_l1c import without_auxiliary
     from utils.workflow.errors import ConfigError, ExternalError, NothingFoundError
 
     if ctx.conf.preprocess.backend == "snap":
@@ -35,7 +37,7 @@ def run(ctx: Context) -> Report:
         raise ConfigError("area.geojson is not set.", "Set it to a GeoJSON polygon in EPSG:4326.")
     area = aoi_geometry(ctx.resolve(ctx.conf.area.geojson))
     grid = grid_of(area, ctx.conf.area.epsg, ctx.conf.area.pixel_m)
-    products = products_of(ctx.layout.raw, "S2")
+    products = without_auxiliary(products_of(ctx.layout.raw, "S2"))
     for item in ctx.todo(products, unit="product"):
         with item, open_product(products[item.id]) as product:
             _convert(ctx, item, product, grid)
@@ -50,6 +52,7 @@ def run(ctx: Context) -> Report:
 def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> None:
     """One product; everything that can be refused is refused before the first pixel is read."""
     from scripts import _sentinel2 as steps
+    from scripts._cloud_mask import layer_of
     from utils.io import safe_s2
 
     meta = safe_s2.metadata(product)
@@ -59,7 +62,7 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
     share = safe_s2.grid_overlap(meta, grid)
     if share == 0 or share < ctx.conf.preprocess.min_overlap:
         item.skip(f"outside: the tile covers {100 * share:.1f} % of the area")
-    steps.convert(ctx, item, product, meta, grid, None)
+    steps.convert(ctx, item, product, meta, grid, layer_of(ctx, item, meta, grid))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ What is written does not depend on the number of threads, the height of the stri
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from utils.io.s2_pixels import Strips, strip_rows
 from utils.io.safe import SafeProduct
 from utils.io.safe_s2 import S2Metadata
 from utils.science import reflectance
-from utils.science.cloud import CloudClasses
+from utils.science.cloud import CLOUD_CLASSES, CloudClasses
 from utils.science.grid import Grid
 
 STRIP_ROWS = 512  # rows of a GeoTIFF block: each block is complete, and compressed once, when it is written
@@ -93,18 +93,20 @@ class CloudLayer:
 
     values  (rows, cols) uint8 on `grid`, any pixel size: codes 0 clear, 1 cloud, 2 shadow, 3 snow, 255 none
     only_cloud  the detector knows cloud alone: shadow and snow come from the scene classification
+    tags    what cloud.tif says of it
     """
 
     values: NDArray[np.uint8]
     grid: Grid
     only_cloud: bool
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class MaskRules:
     """classes: meaning of the scene classes; dilate_m: by how much their cloud and shadow grow."""
 
-    classes: CloudClasses = CloudClasses()
+    classes: CloudClasses = CLOUD_CLASSES
     dilate_m: float = 60.0
 
 

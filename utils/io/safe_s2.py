@@ -109,31 +109,28 @@ def _main_xml(product: SafeProduct) -> ElementTree.Element:
 
 def _metadata(product: SafeProduct, main: ElementTree.Element, tile: ElementTree.Element) -> S2Metadata:
     where = product.path.name
-    baseline_text = _need(main, ".//PROCESSING_BASELINE", where)
+    baseline_text = need(main, ".//PROCESSING_BASELINE", where)
     baseline = tuple(int(part) for part in baseline_text.split("."))
-    offsets = _offsets(main, where)
+    offsets = parse_offsets(main, where, "BOA_ADD_OFFSET")
     if not offsets and baseline >= _OFFSET_BASELINE:
         raise InputError(f"{where}: baseline {baseline_text} without BOA_ADD_OFFSET_VALUES_LIST.", _AGAIN)
-    special = {
-        (e.findtext("SPECIAL_VALUE_TEXT") or "").strip(): (e.findtext("SPECIAL_VALUE_INDEX") or "").strip()
-        for e in main.iterfind(".//Special_Values")
-    }
+    special = special_values(main)
     images, ending = _images(main, where)
-    epsg, grids = _grids(tile, where)
-    name = _need(main, ".//PRODUCT_URI", where).removesuffix(".SAFE")
+    epsg, grids = parse_grids(tile, where)
+    name = need(main, ".//PRODUCT_URI", where).removesuffix(".SAFE")
     tile_match = re.search(r"_T(\d{2}[A-Z]{3})_", name)
     return S2Metadata(
         name=name,
         level="L2A",
         baseline=baseline,
-        start=_need(main, ".//PRODUCT_START_TIME", where),
-        sensing_time=_need(tile, ".//SENSING_TIME", where),
+        start=need(main, ".//PRODUCT_START_TIME", where),
+        sensing_time=need(tile, ".//SENSING_TIME", where),
         tile=tile_match.group(1) if tile_match else "",
-        quantification=round(float(_need(main, ".//BOA_QUANTIFICATION_VALUE", where))),
+        quantification=round(float(need(main, ".//BOA_QUANTIFICATION_VALUE", where))),
         offsets_dn=offsets,
         offset_source="xml" if offsets else "absent",
-        nodata_dn=int(special.get("NODATA") or 0),
-        saturated_dn=int(special.get("SATURATED") or 65535),
+        nodata_dn=special.get("NODATA", 0),
+        saturated_dn=special.get("SATURATED", 65535),
         images=images,
         ending=ending,
         epsg=epsg,
@@ -144,7 +141,17 @@ def _metadata(product: SafeProduct, main: ElementTree.Element, tile: ElementTree
     )
 
 
-def _need(root: ElementTree.Element, path: str, where: str) -> str:
+def special_values(main: ElementTree.Element) -> dict[str, int]:
+    """NODATA, SATURATED -> digital number, where the product states them."""
+    found = {
+        (e.findtext("SPECIAL_VALUE_TEXT") or "").strip(): (e.findtext("SPECIAL_VALUE_INDEX") or "").strip()
+        for e in main.iterfind(".//Special_Values")
+    }
+    return {name: int(text) for name, text in found.items() if text.isdigit()}
+
+
+def need(root: ElementTree.Element, path: str, where: str) -> str:
+    """Text of an element; InputError when it is missing or empty."""
     text = (root.findtext(path) or "").strip()
     if not text:
         raise InputError(f"{where}: element {path.removeprefix('.//')} is missing in the metadata.", _AGAIN)
@@ -156,14 +163,14 @@ def _percent(main: ElementTree.Element, tile: ElementTree.Element, in_main: str,
     return float(text) if text else None
 
 
-def _offsets(main: ElementTree.Element, where: str) -> dict[str, int]:
-    """Offsets by band name; band_id numbers B8A as 8, so B09 is 9 and B12 is 12."""
+def parse_offsets(main: ElementTree.Element, where: str, tag: str) -> dict[str, int]:
+    """Offsets by band name from the elements `tag`; band_id numbers B8A as 8, so B09 is 9 and B12 is 12."""
     names = {number: band for band, number in _BAND_ID.items()}
     found = {}
-    for element in main.iterfind(".//BOA_ADD_OFFSET"):
+    for element in main.iterfind(f".//{tag}"):
         band, text = names.get(element.get("band_id", "")), (element.text or "").strip()
         if band is None or not re.fullmatch(r"[+-]?\d+(\.0*)?", text):
-            raise InputError(f"{where}: BOA_ADD_OFFSET {text!r} of band_id {element.get('band_id')!r}.", _AGAIN)
+            raise InputError(f"{where}: {tag} {text!r} of band_id {element.get('band_id')!r}.", _AGAIN)
         found[band] = int(float(text))
     return found
 
@@ -181,8 +188,9 @@ def _images(main: ElementTree.Element, where: str) -> tuple[dict[str, str], str]
     return images, ".tif" if granule.get("imageFormat", "").upper() in ("GEOTIFF", "TIFF") else ".jp2"
 
 
-def _grids(tile: ElementTree.Element, where: str) -> tuple[int, dict[int, Grid]]:
-    code = _need(tile, ".//Tile_Geocoding/HORIZONTAL_CS_CODE", where)
+def parse_grids(tile: ElementTree.Element, where: str) -> tuple[int, dict[int, Grid]]:
+    """EPSG code, and resolution in m -> grid, of a MTD_TL.xml."""
+    code = need(tile, ".//Tile_Geocoding/HORIZONTAL_CS_CODE", where)
     epsg = int(code.rpartition(":")[2])
     grids = {}
     for size in tile.iterfind(".//Tile_Geocoding/Size"):
@@ -190,8 +198,8 @@ def _grids(tile: ElementTree.Element, where: str) -> tuple[int, dict[int, Grid]]
         place = tile.find(f".//Tile_Geocoding/Geoposition[@resolution='{step}']")
         if place is None:
             raise InputError(f"{where}: MTD_TL.xml gives no position at {step} m.", _AGAIN)
-        x, y, dx, dy = (float(_need(place, tag, where)) for tag in ("ULX", "ULY", "XDIM", "YDIM"))
-        grids[int(step)] = Grid(epsg, x, y, dx, dy, int(_need(size, "NROWS", where)), int(_need(size, "NCOLS", where)))
+        x, y, dx, dy = (float(need(place, tag, where)) for tag in ("ULX", "ULY", "XDIM", "YDIM"))
+        grids[int(step)] = Grid(epsg, x, y, dx, dy, int(need(size, "NROWS", where)), int(need(size, "NCOLS", where)))
     if not {10, 20} <= grids.keys():
         raise InputError(f"{where}: MTD_TL.xml lacks the 10 m or 20 m grid.", _AGAIN)
     return epsg, grids

@@ -21,6 +21,9 @@ class CloudClasses:
     defective: tuple[int, ...] = (SCL_DEFECTIVE,)
 
 
+CLOUD_CLASSES = CloudClasses()
+
+
 @dataclass(frozen=True)
 class CloudStats:
     """cloud_aoi, shadow_aoi: percent of the valid pixels; valid_aoi: valid share of the area, 0..1."""

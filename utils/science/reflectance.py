@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from utils.science.cloud import SCL_NO_DATA, CloudClasses
+from utils.science.cloud import CLOUD_CLASSES, SCL_NO_DATA, CloudClasses
 from utils.science.grid import Grid
 
 CLEAR, CLOUD, SHADOW, SNOW, DEFECTIVE, NONE = 0, 1, 2, 3, 4, 255
@@ -100,7 +100,11 @@ def _bilinear(coarse: Any, out: Any) -> None:  # pragma: no cover - compiled
                 out[i, j] = np.nan
                 continue
             total, weights = 0.5625 * own, 0.5625  # weights are sums of powers of 2: exact in any order
-            for row, col, weight in ((own_row, near_col, 0.1875), (near_row, own_col, 0.1875), (near_row, near_col, 0.0625)):
+            for row, col, weight in (
+                (own_row, near_col, 0.1875),
+                (near_row, own_col, 0.1875),
+                (near_row, near_col, 0.0625),
+            ):
                 value = coarse[row, col]
                 if not np.isnan(value):
                     total += weight * value
@@ -136,7 +140,7 @@ def cloud_codes(
     scl: NDArray[np.uint8],
     dilate_m: float,
     pixel_m: float,
-    classes: CloudClasses = CloudClasses(),
+    classes: CloudClasses = CLOUD_CLASSES,
     cloud: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Scene classes to cloud codes.
@@ -156,7 +160,7 @@ def cloud_codes(
 
 
 def with_gaps(
-    codes: NDArray[np.uint8], scl: NDArray[np.uint8], classes: CloudClasses = CloudClasses()
+    codes: NDArray[np.uint8], scl: NDArray[np.uint8], classes: CloudClasses = CLOUD_CLASSES
 ) -> NDArray[np.uint8]:
     """Cloud codes of any detector with what the product itself says of missing and defective pixels."""
     out = codes.copy()
@@ -196,3 +200,29 @@ def _within(mask: Any, half: Any, out: Any) -> None:  # pragma: no cover - compi
             limit = half[abs(other - i)]
             for j in range(cols):
                 out[i, j] |= near[other, j] <= limit
+
+
+def block_means(values: FloatArray, factor: int) -> FloatArray:
+    """Means of the valid pixels of factor x factor blocks; NaN where a block has none.
+
+    values  (H, W), both multiples of factor; factor 1 gives the values themselves
+    """
+    if factor == 1:
+        return values
+    rows, cols = values.shape[0] // factor, values.shape[1] // factor
+    out = np.empty((rows, cols), np.float32)
+    _block_means(np.ascontiguousarray(values), factor, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _block_means(values: Any, factor: Any, out: Any) -> None:  # pragma: no cover - compiled
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            total, count = 0.0, 0
+            for row in range(i * factor, (i + 1) * factor):
+                for col in range(j * factor, (j + 1) * factor):
+                    if not np.isnan(values[row, col]):
+                        total += values[row, col]
+                        count += 1
+            out[i, j] = total / count if count else np.nan

@@ -212,6 +212,26 @@ class CloudClasses(Section):
     defective: Classes = key((1,), "Classes without a usable measurement.", "SCL class")
 
 
+class S2Cloudless(Section):
+    """Cloud probability of s2cloudless; it knows cloud alone, shadow and snow stay those of the scene classes."""
+
+    resolution_m: Literal[20, 60] = key(60, "Pixel size at which cloud is looked for.", "m")
+    threshold: float = key(0.4, "Cloud above this probability.", "fraction", gt=0, lt=1)
+    average_px: int = key(4, "Radius of the disk that averages the probability; 0 = none.", "pixels", ge=0, le=50)
+    dilate_px: int = key(2, "Radius of the disk by which cloud grows then; 0 = none.", "pixels", ge=0, le=50)
+
+
+class Fmask(Section):
+    """python-fmask, run as a separate program."""
+
+    program: str = key("fmask_sentinel2Stacked", "Program, by name or path.", "path")
+    cloud_buffer_m: float = key(150.0, "Cloud grows by this.", "m", ge=0)
+    shadow_buffer_m: float = key(300.0, "Shadow grows by this.", "m", ge=0)
+    cloud_probability: float = key(20.0, "Cloud above this probability.", "%", ge=0, le=100)
+    min_cloud_px: int = key(0, "Smaller clouds are dropped.", "pixels", ge=0)
+    parallax_test: bool = key(False, "Tell bright ground from cloud by parallax.")
+
+
 class Preprocess(Section):
     """From products to aligned rasters (stages preprocess_s1, preprocess_s2)."""
 
@@ -234,7 +254,12 @@ class Preprocess(Section):
     s2_bands: S2Bands = key((), "Sentinel-2 bands to write, those of 20 m interpolated; empty = as section dataset.")
     cloud_classes: CloudClasses = key(CloudClasses(), "Scene classes of the clear mask.")
     cloud_dilate_m: float = key(60.0, "Cloud and shadow of the scene classes are grown by this.", "m", ge=0, le=2000)
-    cloud_mask: Literal["scl"] = key("scl", "Where cloud comes from.")
+    cloud_mask: Literal["scl", "s2cloudless", "fmask"] = key(
+        "scl", "Where cloud comes from: scene classes, or a detector that needs the L1C product of the same datatake."
+    )
+    l1c_dir: str | None = key(None, "Folder of L1C products for the detectors, besides raw/.", "path")
+    s2cloudless: S2Cloudless = key(S2Cloudless(), "Settings of cloud_mask s2cloudless.")
+    fmask: Fmask = key(Fmask(), "Settings of cloud_mask fmask.")
     threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
     quicklook: bool = key(True, "Write a PNG beside each product.")
 

@@ -105,6 +105,7 @@ _ALL = (
         "preprocessed/sentinel2/",
         upstream=("download",),
         slice=("area", "preprocess", "dataset.s2_bands", "dataset.extra_bands"),
+        external=("preprocess.l1c_dir",),
         weight="heavy",
         splittable=True,
         published=("convert_sent2",),
