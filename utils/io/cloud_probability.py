@@ -118,9 +118,13 @@ def detector_of(settings: Detector) -> Any:
         from s2cloudless.cloud_detector import S2PixelCloudDetector
     except ImportError as error:
         raise BrokenEnvironmentError(f"s2cloudless cannot be imported ({error}).", "Run: make env") from error
-    return S2PixelCloudDetector(
-        threshold=settings.threshold, average_over=settings.average_px or None, dilation_size=settings.dilate_px or None
+    detector = S2PixelCloudDetector(
+        threshold=settings.threshold, average_over=max(settings.average_px, 1), dilation_size=settings.dilate_px or None
     )
+    if settings.average_px == 0:
+        # without averaging the package hands int8 to OpenCV's dilation, which refuses it: average over one pixel
+        detector.conv_filter = np.ones((1, 1))
+    return detector
 
 
 def probability(detector: Any, toa: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
