@@ -73,7 +73,7 @@ def _s2cloudless(ctx: Context, product: SafeProduct, l1c: safe_l1c.L1cMetadata, 
         "CLOUD_THRESHOLD": f"{conf.threshold:g}", "CLOUD_AVERAGE_PX": f"{conf.average_px}",
         "CLOUD_DILATE_PX": f"{conf.dilate_px}", "SHADOW_SOURCE": "scl",
     }  # fmt: skip
-    return CloudLayer(values, coarse, True, tags)
+    return CloudLayer(values, coarse, True, settings.margin_px * conf.resolution_m, tags)
 
 
 def _fmask(ctx: Context, item: Any, product: SafeProduct, l1c: safe_l1c.L1cMetadata) -> CloudLayer:
@@ -89,7 +89,7 @@ def _fmask(ctx: Context, item: Any, product: SafeProduct, l1c: safe_l1c.L1cMetad
         "SHADOW_BUFFER_M": f"{conf.shadow_buffer_m:g}", "CLOUD_PROBABILITY_PERCENT": f"{conf.cloud_probability:g}",
         "SHADOW_SOURCE": "fmask",
     }  # fmt: skip
-    return CloudLayer(values, grid, False, tags)
+    return CloudLayer(values, grid, False, max(conf.cloud_buffer_m, conf.shadow_buffer_m) + grid.dx, tags)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 from scripts._context import Context
 from utils.io import pictures, raster, safe_s2
 from utils.io.jp2 import bounded_cache
-from utils.io.s2_convert import CloudLayer, Converted, How, MaskRules, convert_band, convert_classes
+from utils.io.s2_convert import CloudLayer, Converted, How, MaskRules, convert_band, convert_classes, core
 from utils.io.safe import SafeProduct
 from utils.io.safe_s2 import S2Metadata
 from utils.science.cloud import CloudClasses
@@ -182,7 +182,7 @@ def _records(
     }  # fmt: skip
     facts = {
         **safe_s2.facts(meta), "overlap": round(safe_s2.grid_overlap(meta, grid), 6), "bands": bands, "classes": codes,
-        "grid": grid.to_dict(), "key": ctx.key, "options": options,
+        "grid": grid.to_dict(), "core": core(meta, rules_of(ctx.conf), layer).to_dict(), "key": ctx.key, "options": options,
     }  # fmt: skip
     atomic_json(item.output(folder / "product.json"), facts)
     if settings.quicklook:

@@ -19,7 +19,7 @@ from utils.io.safe import SafeProduct
 from utils.io.safe_s2 import S2Metadata
 from utils.science import reflectance
 from utils.science.cloud import CLOUD_CLASSES, CloudClasses
-from utils.science.grid import Grid
+from utils.science.grid import Grid, Window
 
 STRIP_ROWS = 512  # rows of a GeoTIFF block: each block is complete, and compressed once, when it is written
 COUNTED = ("nodata", "saturated", "clipped")
@@ -93,12 +93,14 @@ class CloudLayer:
 
     values  (rows, cols) uint8 on `grid`, any pixel size: codes 0 clear, 1 cloud, 2 shadow, 3 snow, 255 none
     only_cloud  the detector knows cloud alone: shadow and snow come from the scene classification
+    reach_m  how far a pixel's code depends on its surroundings
     tags    what cloud.tif says of it
     """
 
     values: NDArray[np.uint8]
     grid: Grid
     only_cloud: bool
+    reach_m: float
     tags: Mapping[str, str]
 
 
@@ -149,3 +151,11 @@ def _codes(
     codes = reflectance.cloud_codes(scl, rules.dilate_m, grid.dx, rules.classes, cloud)[inner]
     codes[(seen == reflectance.NONE) & (codes != reflectance.DEFECTIVE)] = reflectance.NONE
     return codes
+
+
+def core(meta: S2Metadata, rules: MaskRules, layer: CloudLayer | None) -> Grid:
+    """The tile without the margin in which its pixels depend on what lies beyond it; at least one 20 m pixel."""
+    tile = meta.grids[10]
+    reach_m = max(rules.dilate_m, layer.reach_m if layer else 0.0, 20.0)
+    margin = min(math.ceil(reach_m / tile.dx), (min(tile.shape) - 1) // 2)
+    return tile.window(Window(margin, margin, tile.rows - 2 * margin, tile.cols - 2 * margin))
