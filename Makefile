@@ -18,7 +18,7 @@ part = $(if $(PART),--part $(PART))
   make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
-  mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax
+  mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax compare_engines
 
 ## First contact
 help: ## this list
@@ -98,6 +98,8 @@ evaluate: predict ## scores beside the baselines
 	@$(s2cr) evaluate $(CONF)
 compare: mosaic mosaic_truth ## pictures side by side
 	@$(s2cr) compare $(CONF)
+compare_engines: env ## native rasters against those of SNAP, where SNAP made them (ARGS="--product ID --snap DIR")
+	@$(s2cr) compare_engines $(CONF) $(ARGS)
 report: burned evaluate compare ## one page with maps, scores and provenance
 	@$(s2cr) report $(CONF)
 
@@ -110,10 +112,10 @@ docs: env ## write the generated pages
 	@$(s2cr) docs
 docs-check: env ## fail when a generated page is not current
 	@$(s2cr) docs --check
-bench: env ## all benchmarks, one line a figure; bench-NAME runs one
+bench: env ## the quick benchmarks, one line a figure; bench-NAME runs one (ARGS=--help)
 	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench
 bench-%: env
-	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench $*
+	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench $* $(ARGS)
 results: env ## the chain on the real sample sets (needs S2CR_DATA)
 	@bash_scripts/results.sh
 clean-demo: ## delete the demo's work directory

@@ -8,6 +8,7 @@ import click
 
 OTHERS = {
     "area": "the area, the chosen footprints and the search, to look at",
+    "compare_engines": "native rasters against those of SNAP, in figures and a picture",
     "conf": "check, show and explain a configuration",
     "docs": "write or check the generated pages",
     "doctor": "what this machine lacks, with remedies",

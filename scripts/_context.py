@@ -254,7 +254,7 @@ class Context:
             {
                 "schema": freshness.SCHEMA, "stage": self.stage.name, "version": self.stage.version, "key": self.key,
                 "status": "complete" if complete else "failed",
-                "slice": {dotted: config.value_at(self.conf, dotted) for dotted in self.stage.slice},
+                "slice": freshness.slice_of(self.conf, self.stage.name),
                 "external": self.external, "code": self.code, "versions": package_versions(), "host": socket.gethostname(), "job": job_id(),
                 "started": utc(self.began), "ended": utc(time.time()), "counts": dict(counts), "warnings": self.warnings,
                 "metrics": report.metrics, "items": items, "outputs": outputs, "outputs_digest": freshness.digest_of(outputs),

@@ -6,16 +6,19 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.workflow.errors import DiskError, Error, Interrupted, PartialError, from_os_error
 from utils.workflow.ledger import Entry
 
 if TYPE_CHECKING:
     from scripts._context import Context
+
+
+T = TypeVar("T")
 
 
 class Skip(Exception):
@@ -102,3 +105,20 @@ def progress(names: list[str], stage: str, unit: str, log: logging.Logger, quiet
             log.info("%d of %d %ss, about %.0f s left", count, len(names), unit, left)
             last = now
         yield name
+
+
+def progress_of(ctx: Context, parts: Iterable[T], total: int, name: str) -> Iterator[T]:
+    """A bar over the parts of one item on a terminal; in a batch log a line every 30 seconds."""
+    if sys.stderr.isatty() and not ctx.options.quiet and "NO_PROGRESS" not in os.environ:
+        from tqdm import tqdm
+
+        yield from tqdm(parts, desc=name[:40], total=total, leave=False)
+        return
+    begin = last = time.monotonic()
+    for count, part in enumerate(parts):
+        now = time.monotonic()
+        if now - last > 30:
+            left = (now - begin) / count * (total - count) if count else 0
+            ctx.log.info("%s: %d of %d blocks, about %.0f s left", name, count, total, left)
+            last = now
+        yield part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from scripts._context import Context
-from utils.io import pictures, raster, safe_s2
+from utils.io import pictures, row_writer, safe_s2
 from utils.io.jp2 import bounded_cache
 from utils.io.s2_convert import CloudLayer, Converted, How, MaskRules, convert_band, convert_classes, core
 from utils.io.safe import SafeProduct
@@ -28,9 +29,27 @@ from utils.workflow.files import atomic_bytes, atomic_json
 from utils.workflow.schema import Conf
 
 CLASSES = "classes"
+_WRITE_FAILED = re.compile(r"No space left|File too large|[Qq]uota|[Ww]rite ?(error|Proc|failed)")  # GDAL's words
 _QUICKLOOK_PX = 800
 _AT_ONCE = 4  # images open at once: each holds about 100 MiB for a full tile
 _CACHE_MIB = 64  # of GDAL's cache for each of them: one row of JPEG 2000 tiles read, one of GeoTIFF blocks written
+
+
+class _Sink:
+    """A writer that can be let go of: GDAL completes a file only when nobody refers to it any more, and that must
+    be before the file gets its final name."""
+
+    def __init__(self, files: ExitStack, writer: Any) -> None:
+        self._out: row_writer.Writer | None = files.enter_context(writer)
+        files.callback(self._release)  # runs before the writer's own end
+
+    def _release(self) -> None:
+        self._out = None
+
+    def write(self, array: Any, row: int, col: int) -> None:
+        """array (1, rows, cols) at (row, col)."""
+        assert self._out is not None
+        self._out.write(array, row, col)
 
 
 class _Stopped(Exception):
@@ -58,8 +77,12 @@ def convert(
     try:
         done = _rasters(ctx, item, product, meta, grid, folder, layer)
         _records(ctx, item, meta, grid, folder, done, layer)
-    except BaseException:
+    except BaseException as error:
         _clear(folder)
+        if isinstance(error, RuntimeError) and _WRITE_FAILED.search(str(error)):
+            raise DiskError(
+                f"No space left while writing {folder} ({error}).", "Free disk space, then run the same command again."
+            ) from error
         raise
 
 
@@ -84,11 +107,11 @@ def _rasters(
     with bounded_cache(_CACHE_MIB * workers), ExitStack() as files:
         jobs: dict[str, Callable[[], Converted]] = {}
         for band in bands:
-            out = files.enter_context(_band_writer(ctx, item.output(folder / f"{band}.tif"), meta, band, grid))
+            out = _Sink(files, _band_writer(ctx, item.output(folder / f"{band}.tif"), meta, band, grid))
             jobs[band] = partial(convert_band, product, meta, band, grid, out, how)
-        outs = tuple(files.enter_context(writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer))
+        scl, cloud = (_Sink(files, writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer))
         alone = replace(how, threads=threads)  # the last one: most of its time no band is left
-        jobs[CLASSES] = partial(convert_classes, product, meta, grid, outs, rules, alone, layer)
+        jobs[CLASSES] = partial(convert_classes, product, meta, grid, (scl, cloud), rules, alone, layer)
         return run_all(jobs, workers, stop)
 
 
@@ -146,7 +169,7 @@ def _tags(ctx: Context, meta: S2Metadata, units: str, offset_dn: int, **more: ob
 def _band_writer(ctx: Context, path: Path, meta: S2Metadata, band: str, grid: Grid) -> Any:
     resampling = "none" if meta.resolution_m(band) == 10 else "bilinear"
     tags = _tags(ctx, meta, "reflectance", meta.offset_dn(band), RESAMPLING=resampling)
-    return raster.writer(path, grid, 1, "float32", band_names=(band,), nodata=math.nan, tags=tags)
+    return row_writer.writer(path, grid, 1, "float32", band_names=(band,), nodata=math.nan, tags=tags)
 
 
 def _class_writers(
@@ -154,12 +177,12 @@ def _class_writers(
 ) -> list[Any]:
     conf = ctx.conf.preprocess
     tags = _tags(ctx, meta, "class", 0, RESAMPLING="nearest")
-    scl = raster.writer(item.output(folder / "scl.tif"), grid, 1, "uint8", band_names=("SCL",), nodata=0, tags=tags)
+    scl = row_writer.writer(item.output(folder / "scl.tif"), grid, 1, "uint8", band_names=("SCL",), nodata=0, tags=tags)
     about = dict(layer.tags) if layer else {"CLOUD_SOURCE": "scl", "SHADOW_SOURCE": "scl"}
     if layer is None or layer.only_cloud:
         about["DILATED_M"] = f"{conf.cloud_dilate_m:g}"  # of what the scene classes give
     tags = _tags(ctx, meta, "code", 0, RESAMPLING="nearest", **about)
-    cloud = raster.writer(
+    cloud = row_writer.writer(
         item.output(folder / "cloud.tif"), grid, 1, "uint8", band_names=("CLOUD",), nodata=255, tags=tags
     )
     return [scl, cloud]

@@ -12,6 +12,7 @@ Example  ./s2cr preprocess_s1 confs/demo.yaml
 
 if not __package__:
     import _direct  # noqa: F401
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from scripts._stage import Context, Report, stage
@@ -56,8 +57,8 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
     """One product, from zip to rasters; nothing is written before all of it is computed."""
     from scripts import _sentinel1 as steps
     from utils.io import safe_s1
-    from utils.science import s1_chain
-    from utils.science.geocode import image_geometry, make_nodes
+    from utils.science import s1_chain, s1_run
+    from utils.science.geocode import image_geometry
     from utils.science.orbit import OrbitError
     from utils.workflow.errors import InputError
 
@@ -69,28 +70,21 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
         geometry = image_geometry(main, conf.srgr_time)
     except OrbitError as error:
         raise InputError(f"{product.name}: {error}.", "Choose another product.") from error
-    share = s1_chain.coverage_share(make_nodes(geometry, grid, 0.0, 500.0), geometry)
+    nodes = s1_chain.rough_nodes(geometry, grid)
+    share = s1_chain.coverage_share(nodes, geometry)
     if share == 0 or share < conf.min_overlap:
         item.skip(f"outside: the product covers {100 * share:.1f} % of the area")
-    heights, grown, inner = steps.heights(ctx, grid, geometry)
-    prepared = s1_chain.prepare(geometry, grown, inner, heights.height_m, heights.missing, steps.options(ctx))
-    if prepared.image_window is None:
-        item.skip("outside: no pixel of the product falls on the area")
-        return
-    channels, border, noise = steps.channels(ctx, product, members, notes, prepared.image_window)
-    result = s1_chain.process(prepared, channels, steps.options(ctx), border)
-    tags = {
-        "BACKEND": "native", "RADIOMETRY": "gamma0_rtc" if conf.flatten else "gamma0_ellipsoid",
-        "ORBIT_SOURCE": main.orbit_source, "ORBIT_FILE": orbit_file, "PASS": main.direction,
-        "RELATIVE_ORBIT": product.manifest().relative_orbit, "ACQ_START": main.first_line_time, "ACQ_STOP": main.last_line_time,
-        "IPF": "{}.{:02d}".format(*safe_s1.ipf_of(product)), "BORDER_NOISE": "dn0" if border is None else "masked",
-        "SPECKLE": f"{conf.speckle.filter} {conf.speckle.window}x{conf.speckle.window} ENL {conf.speckle.enl}",
-        "DEM": steps.height_raster(ctx).name, "DEM_VERTICAL": heights.vertical, "GEOID": heights.geoid,
-        "RESAMPLING": conf.resampling, "SRGR_TIME": conf.srgr_time, "AZIMUTH_SPACING": conf.azimuth_spacing,
-    }  # fmt: skip
-    facts = {
-        "coverage": round(share, 6),
-        "orbit_residual_m": round(geometry.orbit.position_residual_m, 6),
-        "noise": noise,
-    }
-    steps.write(ctx, item, grid, prepared, result, {name: str(text) for name, text in tags.items()}, facts)
+    ground = steps.ground(ctx, grid, nodes)
+    with ExitStack() as stack:
+        found = steps.inputs(ctx, stack, product, members, notes)
+        plan = s1_chain.plan(geometry, ground.grid, ground.inner, ground, ground.range_m, steps.options(ctx))
+        if plan.image_window is None:
+            item.skip("outside: no pixel of the product falls on the area")
+        run = s1_run.Run(plan, found.channels, found.border, conf.row_block)
+        tags = steps.tags(ctx, product, main, orbit_file, ground, found)
+        facts = {"coverage": round(share, 6), "orbit_residual_m": round(geometry.orbit.position_residual_m, 6)}
+        steps.write(ctx, item, grid, run, found.noise, tags, facts, list(members))
+
+
+if __name__ == "__main__":
+    run()

@@ -47,11 +47,12 @@ def convert(
     returns  gamma0 (polarisations, rows, cols), mask, product.json and the warnings
     """
     settings = Preprocess(dem=dem or Dem(path="{scene}/dem.tif"), **preprocess)
-    scene = Scene(size_px=128)
+    scene: Any = Scene(size_px=128)
     conf = Conf(
         work=str(work), scene=scene, area=Area(geojson="{scene}/area.geojson", epsg=scene.epsg), preprocess=settings
     )
-    layout, item, warnings = Layout(work), Item(archive.stem), []
+    layout, item = Layout(work), Item(archive.stem)
+    warnings: list[str] = []
     ctx: Any = SimpleNamespace(
         conf=conf, layout=layout, warn=warnings.append, resolve=lambda text: config.resolve(conf, text),
         tags=lambda units, sources, **more: {"UNITS": units, **{k: str(v) for k, v in more.items()}},

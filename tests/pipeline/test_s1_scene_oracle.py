@@ -129,17 +129,20 @@ def test_wrong_height_datum_would_shift_the_image(clean: tuple[Path, Path]) -> N
     assert np.hypot(*shift) > 1.0
 
 
-def test_two_runs_give_equal_bytes_for_any_thread_count(noisy: tuple[Path, Path]) -> None:
+def test_equal_bytes_for_any_number_of_threads_and_rows(noisy: tuple[Path, Path]) -> None:
     from utils.science.threads import use_threads
 
     work, archive = noisy
     folder = Layout(work).preprocessed("sentinel1", archive.stem)
     contents = []
     try:
-        for threads in (1, 2):
+        for threads, rows in ((1, 400), (2, 64), (2, 111)):
             use_threads(threads)
-            _run(work, archive)
-            contents.append({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
+            _run(work, archive, threads=threads, row_block=rows, incidence=True)
+            files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+            files.pop("product.json")  # tells the settings
+            contents.append(files)
     finally:
         use_threads(0)
-    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"gamma0_vv.tif", "gamma0_vh.tif", "mask.tif", "incidence.tif", "quicklook.png"}
+    assert contents[0] == contents[1] == contents[2]

@@ -123,31 +123,7 @@ def test_noise_state(ipf: tuple[int, int], level: float | None, removed: bool, w
     assert calibrate.noise_state(ipf, table, removed, wanted) == expected
 
 
-def test_border_noise_is_joined_to_the_edge() -> None:
-    dn = np.full((40, 60), 100, np.uint16)
-    dn[:, :4] = 12  # border noise at the left edge
-    dn[10:14, 20:25] = 10  # a lake
-    dn[30, 3:30] = 20  # a dark river from the edge
-    mask = calibrate.border_noise(dn, None, Window(100, 0, 40, 60), 2000, 3000)
-    assert mask[:, :4].all()
-    assert not mask[10:14, 20:25].any()
-    assert mask[30, 3:30].all()
-    assert mask.sum() == 40 * 4 + 26
-
-
-def test_border_noise_uses_the_denoised_level_and_the_outer_500_only() -> None:
-    dn = np.full((3, 700), 40, np.uint16)
-    eta = np.zeros((3, 700))
-    eta[:, :600] = 1600.0  # sqrt(40^2 - 1600) = 0: nothing left after noise removal
-    mask = calibrate.border_noise(dn, eta, Window(800, 0, 3, 700), 2000, 3000)
-    assert mask[:, :500].all()
-    assert not mask[:, 500:].any()
-
-
-def test_window_grows_to_the_edges_it_touches() -> None:
-    assert calibrate.with_edges(Window(300, 800, 100, 50), 2000, 3000) == Window(0, 800, 400, 50)
-    assert calibrate.with_edges(Window(700, 2400, 100, 150), 2000, 3000) == Window(700, 2400, 100, 600)
-    assert calibrate.with_edges(Window(700, 800, 100, 50), 2000, 3000) == Window(700, 800, 100, 50)
+def test_old_products_need_a_border_mask() -> None:
     assert [calibrate.needs_border_mask(ipf) for ipf in ((2, 36), (2, 89), (2, 90), (3, 40))] == [
         True,
         True,

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from tests.ground import Ground, Pixels, run
 from tests.synthetic_image import SyntheticImage, grid_at
-from utils.science import flatten, geocode, resample, s1_chain, visibility
+from utils.science import flatten, geocode, resample, s1_chain, s1_run, visibility
+from utils.science.border import BorderMask
 from utils.science.grid import Grid, Window
+from utils.science.threads import use_threads
 
 IMAGE = SyntheticImage()
 GEOMETRY = geocode.image_geometry(IMAGE)
@@ -27,38 +30,50 @@ def _hills(grid: Grid, amplitude_m: float = 100.0) -> np.ndarray:
     return (amplitude_m * (1 + np.sin(r / 20.0) * np.cos(c / 25.0))).astype(np.float32)
 
 
-def _prepare(
-    height: np.ndarray, options: s1_chain.Options = PLAIN, missing: np.ndarray | None = None
-) -> s1_chain.Prepared:
-    none = np.zeros(height.shape, bool) if missing is None else missing
-    return s1_chain.prepare(GEOMETRY, _grid(), INNER, height, none, options)
+def _plan(
+    height: np.ndarray,
+    options: s1_chain.Options = PLAIN,
+    missing: np.ndarray | None = None,
+    grid: Grid | None = None,
+    inner: Window = INNER,
+) -> s1_chain.Plan:
+    limits = float(height.min()), float(height.max())
+    return s1_chain.plan(GEOMETRY, grid or _grid(), inner, Ground(height, missing), limits, options)
 
 
-def _channel(dn: np.ndarray, beta: float = 100.0) -> s1_chain.Channel:
+def _position(plan: s1_chain.Plan) -> geocode.ImagePosition:
+    """Image position of the area's pixels."""
+    height, _ = plan.terrain.heights(Window(0, 0, *plan.grid.shape))
+    found = geocode.locate(plan.nodes, GEOMETRY, height)
+    cut = plan.inner.slices
+    return geocode.ImagePosition(*(np.ascontiguousarray(a[cut]) for a in (found.line, found.pixel, found.slant_step_m)))
+
+
+def _channel(plan: s1_chain.Plan, dn: np.ndarray, beta: float = 100.0) -> s1_chain.Channel:
     table = SimpleNamespace(
         lines=np.array([0, 20_000]), pixels=[np.array([0, 30_000])] * 2, values=[np.full(2, beta)] * 2
     )
-    return s1_chain.Channel(dn.astype(np.uint16), table, None)
+    return s1_chain.Channel(Pixels(plan, dn), table, None)
 
 
 def test_ground_of_constant_gamma0_comes_back_constant() -> None:
     """Pixels made as gamma0 x area ratio: the chain divides by the same area and nothing else is left."""
-    prepared = _prepare(_hills(_grid()))
-    window = prepared.image_window
-    assert window is not None and prepared.area is not None
-    ratio = prepared.area.on_image(window)
+    plan = _plan(_hills(_grid()))
+    window = plan.image_window
+    assert window is not None and plan.area is not None
+    ratio = plan.area.on_image(window)
     dn = np.round(1e4 * np.sqrt(0.08 * ratio))
-    result = s1_chain.process(prepared, {"VV": _channel(dn, beta=1e4)}, PLAIN)
+    result = run(plan, {"VV": _channel(plan, dn, beta=1e4)})
     assert result.gamma0["VV"].shape == (80, 90)
     assert result.gamma0["VV"] == pytest.approx(0.08, rel=2e-3)  # DN are whole numbers
     assert not result.mask.any()
 
 
 def test_order_of_flattening_and_resampling_hardly_matters() -> None:
-    prepared = _prepare(_hills(_grid()))
-    window, position = prepared.image_window, prepared.position
-    assert window is not None and prepared.area is not None
-    ratio = prepared.area.on_image(window)
+    plan = _plan(_hills(_grid()))
+    window, position = plan.image_window, _position(plan)
+    assert window is not None and plan.area is not None
+    ratio = plan.area.on_image(window)
     field = gaussian_filter(np.random.default_rng(5).standard_normal(ratio.shape), 1.5)
     texture = np.exp(0.35 * field / field.std())  # 1.5 dB of pixel-scale contrast
     beta0 = (0.08 * ratio * texture).astype(np.float32)
@@ -74,22 +89,23 @@ def test_mask_bits() -> None:
     grid, options = _grid(), PLAIN
     missing = np.zeros(grid.shape, bool)
     missing[100:103, 100:103] = True
-    prepared = _prepare(_hills(grid), options, missing)
-    window = prepared.image_window
+    plan = _plan(_hills(grid), options, missing)
+    window, position = plan.image_window, _position(plan)
     assert window is not None
     dn = np.full((window.rows, window.cols), 50)
-    line, pixel = prepared.position.line[10, 20], prepared.position.pixel[10, 20]
+    line, pixel = position.line[10, 20], position.pixel[10, 20]
     dn[
         int(line) - window.row - 2 : int(line) - window.row + 3,
         int(pixel) - window.col - 2 : int(pixel) - window.col + 3,
     ] = 0
     border = np.zeros(dn.shape, bool)
-    line, pixel = prepared.position.line[70, 70], prepared.position.pixel[70, 70]
+    line, pixel = position.line[70, 70], position.pixel[70, 70]
     border[
         int(line) - window.row - 3 : int(line) - window.row + 4,
         int(pixel) - window.col - 3 : int(pixel) - window.col + 4,
     ] = True
-    result = s1_chain.process(prepared, {"VV": _channel(dn), "VH": _channel(dn)}, options, border)
+    channels = {name: _channel(plan, dn) for name in ("VV", "VH")}
+    result = run(plan, channels, BorderMask(((window, border),)))
     assert result.mask[10, 20] == visibility.NO_SAMPLE
     assert result.mask[70, 70] == visibility.BORDER
     assert (result.mask[40:43, 40:43] == visibility.DEM_MISSING).all()
@@ -100,18 +116,72 @@ def test_mask_bits() -> None:
         assert ((result.mask & 22) > 0).tolist() == np.isnan(values).tolist()
 
 
-def test_shadow_has_no_value_and_layover_keeps_its_own() -> None:
-    grid = _grid()
+def _ridge(grid: Grid, col: int = 105) -> np.ndarray:
     c = np.arange(grid.cols)
-    height = np.tile((900 * np.exp(-(((c - 105) / 12.0) ** 2))).astype(np.float32), (grid.rows, 1))
-    prepared = _prepare(height)
-    window = prepared.image_window
+    return np.tile((900 * np.exp(-(((c - col) / 12.0) ** 2))).astype(np.float32), (grid.rows, 1))
+
+
+def test_shadow_has_no_value_and_layover_keeps_its_own() -> None:
+    plan = _plan(_ridge(_grid()))
+    window = plan.image_window
     assert window is not None
-    result = s1_chain.process(prepared, {"VV": _channel(np.full((window.rows, window.cols), 50))}, PLAIN)
+    result = run(plan, {"VV": _channel(plan, np.full((window.rows, window.cols), 50))})
     shadow, layover = (result.mask & 2) > 0, (result.mask & 1) > 0
     assert shadow.any() and layover.any()
     assert np.isnan(result.gamma0["VV"][shadow]).all()
     assert np.isfinite(result.gamma0["VV"][layover & ~shadow]).mean() > 0.95
+
+
+@pytest.mark.parametrize("image", [IMAGE, SyntheticImage(argument_deg=35.0)], ids=["descending", "ascending"])
+@pytest.mark.parametrize("name", ["none", "lee", "refined_lee", "lee_sigma"])
+def test_bits_do_not_depend_on_rows_of_a_block_nor_on_threads(
+    image: SyntheticImage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole area at once, 16 and 37 rows, 1 and 2 threads, lines in chunks of 256 and 19: the same bits everywhere."""
+    geometry = geocode.image_geometry(image)
+    grid, margin = grid_at(image, 12.0, 870e3, 480, 420), 145
+    inner = Window(margin, margin, 480 - 2 * margin, 420 - 2 * margin)
+    height = _ridge(grid, 210) * np.linspace(0.2, 1.0, grid.rows, dtype=np.float32)[:, None]
+    options = s1_chain.Options(speckle=name, incidence=True)  # type: ignore[arg-type]
+    results = []
+    try:
+        for rows, threads, chunk in ((1000, 1, 256), (16, 2, 256), (37, 2, 19)):
+            use_threads(threads)
+            monkeypatch.setattr("utils.science.line_buffer._CHUNK_LINES", chunk)
+            plan = s1_chain.plan(geometry, grid, inner, Ground(height), (0.0, 900.0), options)
+            window = plan.image_window
+            assert window is not None
+            dn = np.round(np.random.default_rng(3).gamma(4.4, 30.0, (window.rows, window.cols))).astype(np.uint16)
+            channels = {pol: _channel(plan, dn * (i + 1)) for i, pol in enumerate(("VV", "VH"))}
+            block = run(plan, channels, rows=rows)
+            assert block.incidence_deg is not None
+            results.append([a.tobytes() for a in (*block.gamma0.values(), block.mask, block.incidence_deg)])
+            assert {1, 2} <= set(np.unique(block.mask & 3))
+    finally:
+        use_threads(0)
+    assert results[0] == results[1] == results[2]
+
+
+def test_looks_are_estimated_where_they_are_not_given() -> None:
+    """Four looks on level ground; too small an image says so instead of guessing."""
+    grid = grid_at(IMAGE, 12.0, 870e3, 300, 300)
+    options = s1_chain.Options(speckle="lee", looks=None)
+    plan = _plan(np.full(grid.shape, 50, np.float32), options, grid=grid, inner=Window(30, 30, 240, 240))
+    window = plan.image_window
+    assert window is not None
+    dn = 300 * np.sqrt(np.random.default_rng(0).gamma(4.0, 0.25, (window.rows, window.cols)))
+    whole = s1_run.Run(plan, {"VV": _channel(plan, np.round(dn))})
+    list(whole.blocks())
+    assert whole.looks["VV"] == pytest.approx(4.0, rel=0.12)
+    fixed = s1_run.Run(_plan(np.full(grid.shape, 50, np.float32), s1_chain.Options(speckle="lee"), grid=grid,
+                             inner=Window(30, 30, 240, 240)), {"VV": _channel(plan, np.round(dn))})  # fmt: skip
+    list(fixed.blocks())
+    assert fixed.looks["VV"] == 4.4
+    small = _plan(np.full(_grid().shape, 50, np.float32), options, inner=Window(60, 60, 20, 20))
+    assert small.image_window is not None
+    pixels = np.full((small.image_window.rows, small.image_window.cols), 50)
+    with pytest.raises(s1_run.LooksError, match="number of looks of VV cannot be estimated"):
+        list(s1_run.Run(small, {"VV": _channel(small, pixels)}).blocks())
 
 
 def test_margin_grows_with_relief_and_covers_the_displacement() -> None:
@@ -132,15 +202,13 @@ def test_terrain_beyond_the_margin_does_not_change_the_area() -> None:
         first = Window(120 - margin, 120 - margin, 80 + 2 * margin, 90 + 2 * margin)
         grid, part = wide.window(first), np.ascontiguousarray(height[first.slices])
         assert s1_chain.margin_px(geocode.make_nodes(GEOMETRY, grid, 0.0, 120.0), 120.0) <= 45
-        prepared = s1_chain.prepare(
-            GEOMETRY, grid, Window(margin, margin, 80, 90), part, np.zeros(part.shape, bool), PLAIN
-        )
-        window = prepared.image_window
-        assert window is not None and prepared.area is not None
-        position = prepared.position
+        plan = _plan(part, grid=grid, inner=Window(margin, margin, 80, 90))
+        window = plan.image_window
+        assert window is not None and plan.area is not None
+        position = _position(plan)
         results.append(
             resample.to_map(
-                prepared.area.on_image(window), window.row, window.col, position.line, position.pixel, "bilinear"
+                plan.area.on_image(window), window.row, window.col, position.line, position.pixel, "bilinear"
             )
         )
     assert np.abs(10 * np.log10(results[0] / results[1])).max() < 0.01
@@ -162,9 +230,3 @@ def test_coverage_and_a_product_elsewhere() -> None:
         25_000,
     )
     assert 0.2 < s1_chain.coverage_share(nodes, short) < 0.8
-
-
-def test_fractions() -> None:
-    values = np.array([[1.0, -1.0, 0.0, np.nan]], np.float32)
-    assert s1_chain.fractions(values) == {"nodata": 0.25, "nonpositive": 0.666667}
-    assert s1_chain.fractions(np.full((2, 2), np.nan, np.float32)) == {"nodata": 1.0, "nonpositive": 0.0}

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal, osr
+from scipy.ndimage import map_coordinates
 
 from utils.io import raster
-from utils.io.dem import read_heights
-from utils.science.geodesy import utm_to_geodetic
-from utils.science.grid import Grid
+from utils.io.dem import HeightField, read_heights
+from utils.science.geodesy import geodetic_to_utm, utm_to_geodetic
+from utils.science.grid import Grid, Window
 from utils.workflow.errors import ConfigError, InputError
 
 GRID = Grid(32633, 300_000.0, 4_650_000.0, 10.0, -10.0, 60, 80)
@@ -86,6 +87,59 @@ def test_geographic_dem_with_its_own_geoid(tmp_path: Path) -> None:
     assert heights.vertical == "EGM96"
     assert heights.geoid == "geoid.tif"
     assert np.abs(heights.height_m - expected).max() < 5e-3
+
+
+def test_a_height_does_not_depend_on_the_window_it_is_read_with(tmp_path: Path) -> None:
+    dem = _degree_raster(
+        tmp_path / "dem.tif", 12.0, 42.5, 1 / 3600, (3600, 3600),
+        lambda lon, lat: 300 + 200 * np.sin(lon * 900) * np.cos(lat * 700),
+    )  # fmt: skip
+    field = HeightField(dem, "ellipsoid")
+    whole = field.read(GRID).height_m
+    for window in (Window(0, 0, 7, 80), Window(13, 5, 40, 31), Window(59, 79, 1, 1)):
+        part = field.read(GRID.window(window)).height_m
+        assert part.tobytes() == np.ascontiguousarray(whole[window.slices]).tobytes()
+    low, high = field.survey(GRID)
+    assert (low, high) == (whole.min(), whole.max())
+
+
+def test_heights_against_exact_positions(tmp_path: Path) -> None:
+    """The lattice between exact positions against exact positions for every pixel, by the project's own series."""
+    step = 1 / 3600
+    dem = _degree_raster(
+        tmp_path / "dem.tif", 12.3, 42.3, step, (1600, 1600),
+        lambda lon, lat: 300 + 200 * np.sin(lon * 900) * np.cos(lat * 700),
+    )  # fmt: skip
+    grid = Grid(32633, 292_000.0, 4_672_000.0, 10.0, -10.0, 700, 700)
+    stored = raster.read(dem)[0].astype(np.float64)
+    lon, lat = utm_to_geodetic(grid.pixel_centres_x()[None], grid.pixel_centres_y()[:, None], grid.epsg)
+    col, row = (lon - 12.3) / step - 0.5, (42.3 - lat) / step - 0.5
+    expected = map_coordinates(stored, [row, col], order=1)
+    error = float(np.abs(HeightField(dem, "ellipsoid").read(grid).height_m - expected).max())
+    print(f"largest height error of the lattice {error:.4f} m (limit 0.02)")
+    assert error < 0.02
+
+
+def test_fine_rasters_are_averaged_first(tmp_path: Path) -> None:
+    """A 2.5 m raster of alternating heights: 10 m pixels see the mean, not one of the two."""
+    grid = Grid(32633, GRID.x0 - 100, GRID.y0 + 100, 2.5, -2.5, 400, 480)
+    values = np.where(np.indices(grid.shape).sum(axis=0) % 2, 80.0, 120.0).astype(np.float32)
+    raster.write(tmp_path / "fine.tif", values, grid, tags={"VERTICAL": "ellipsoid"})
+    found = read_heights(tmp_path / "fine.tif", GRID).height_m
+    assert np.abs(found - 100).max() < 1e-3
+
+
+def test_date_line(tmp_path: Path) -> None:
+    """A raster that counts 179.5 .. 180.5 under a grid whose longitudes jump from 180 to -180."""
+    dem = _degree_raster(
+        tmp_path / "dem.tif", 179.5, -16.0, 0.001, (1000, 1000), lambda lon, lat: 100 * (lon - 179.5) + 0 * lat
+    )
+    x, y = geodetic_to_utm(np.array([179.98]), np.array([-16.5]), 32760)
+    grid = Grid(32760, float(np.round(x[0] / 20) * 20), float(np.round(y[0] / 20) * 20), 10.0, -10.0, 50, 700)
+    found = HeightField(dem, "ellipsoid").read(grid).height_m
+    lon, _ = utm_to_geodetic(grid.pixel_centres_x(), np.full(700, grid.y0 - 250), grid.epsg)
+    assert (lon < 0).any() and (lon > 0).any()
+    assert np.abs(found[25] - 100 * (lon % 360 - 179.5)).max() < 1e-2
 
 
 def test_datum_unknown_contradicting_or_without_geoid(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.ground import Ground, Pixels, run
 from utils.io import safe_s1
 from utils.io.safe import open_product
+from utils.io.safe_s1_pixels import Measurement
 from utils.science import calibrate, flatten, geocode, geodesy
 from utils.science.grid import Grid, Window
 from utils.workflow.errors import InputError
@@ -126,7 +128,10 @@ def test_calibration_and_noise_points(row: tuple[Any, ...]) -> None:
     at = Window(line, pixel, 1, 1)
     found = [float(calibrate.table_on_image(tables[q], at)[0, 0]) for q in ("betaNought", "sigmaNought", "gamma")]
     level = float(calibrate.noise_on_image(noise, at)[0, 0])
-    print(f"{found} expected {[beta, sigma, gamma]} (limit 1e-4); noise {level:.4f} expected {eta} (limit 1e-3)")
+    print(
+        f"betaNought, sigmaNought, gamma {found} expected {[beta, sigma, gamma]} (limit 1e-4, below 1e-6 relative); "
+        f"noise {level:.4f} expected {eta} (limit 1e-3, below 1e-4 relative)"
+    )
     assert found == pytest.approx([beta, sigma, gamma], abs=1.01e-4)
     if eta is None:
         assert np.isnan(level)
@@ -134,7 +139,9 @@ def test_calibration_and_noise_points(row: tuple[Any, ...]) -> None:
         return
     assert level == pytest.approx(eta, abs=1e-3)
     without = safe_s1.Noise(noise.range_vectors, ())
-    assert level / float(calibrate.noise_on_image(without, at)[0, 0]) == pytest.approx(azimuth, abs=1.01e-5)
+    factor = level / float(calibrate.noise_on_image(without, at)[0, 0])
+    print(f"azimuth factor {factor:.5f} expected {azimuth} (limit 1e-5)")
+    assert factor == pytest.approx(azimuth, abs=1.01e-5)
 
 
 def test_noise_states_of_three_generations() -> None:
@@ -156,9 +163,12 @@ def test_beta0_of_the_hand_computed_pixels() -> None:
         at = Window(8000, 15000, 1, 1)
         beta, eta = calibrate.table_on_image(tables["betaNought"], at), calibrate.noise_on_image(noise, at)
         dn = np.array([[number]], np.uint16)
-        assert calibrate.beta0(dn, beta, eta)[0, 0] == pytest.approx(denoised, abs=6e-9)
-        if raw:
-            assert calibrate.beta0(dn, beta, None)[0, 0] == pytest.approx(raw, abs=6e-9)
+        kept, removed = (float(calibrate.beta0(dn, beta, noise_dn2)[0, 0]) for noise_dn2 in (None, eta))
+        print(
+            f"{name[:3]} DN {number}: {kept:.8f} expected {raw}, noise removed {removed:.8f} expected {denoised} (limit 6e-9)"
+        )
+        assert removed == pytest.approx(denoised, abs=6e-9)
+        assert raw is None or kept == pytest.approx(raw, abs=6e-9)
 
 
 @pytest.mark.parametrize("range_share", [0.9, 0.5, 0.18])
@@ -181,17 +191,19 @@ def test_flat_terrain_identity(range_share: float, height_m: float) -> None:
     cosine = float(geocode.ellipsoid_cos_incidence(nodes, height)[inside].mean(dtype=float))
     tangent = np.sqrt(1 / cosine**2 - 1)
     found: dict[str, float] = {}
-    for spacing in ("ground", "nominal"):
+    for spacing in ("nominal", "ground"):
         ratio = flatten.facets(nodes, geometry, height, position, azimuth_spacing=spacing).ratio  # type: ignore[arg-type]
-        found[spacing] = float(
-            10 * np.log10(flatten.radar_area(position, ratio, window).on_image(window).mean(dtype=float) * tangent)
-        )
+        area = flatten.radar_area(position, ratio, window).on_image(window)
+        found[spacing] = float(10 * np.log10(area.mean(dtype=float) * tangent))
+    ripple = float(np.ptp(10 * np.log10(np.percentile(area, [1, 99]))))
     incidence = np.degrees(np.arccos(cosine))
     # measured before by another program on this product: +0.048, +0.061, +0.069 dB at 44.0, 37.6, 32.9 degrees
     excess = float(np.polyval(np.polyfit([44.0, 37.6, 32.9], [0.048, 0.061, 0.069], 1), incidence))
     print(
-        f"{incidence:.1f} deg, {height_m:.0f} m: {found['ground']:+.5f} dB (limit 0.002), nominal {found['nominal']:+.4f} (expected {excess:.4f}, limit 0.005)"
+        f"{incidence:.1f} deg, {height_m:.0f} m: {found['ground']:+.5f} dB (limit 0.002), nominal {found['nominal']:+.4f} (expected {excess:.4f}, limit 0.005), "
+        f"ripple p1 to p99 {ripple:.3f} dB (limit 0.15)"
     )
+    assert ripple < 0.15
     assert abs(found["ground"]) < 0.002
     assert found["nominal"] == pytest.approx(excess, abs=0.005)
 
@@ -211,10 +223,11 @@ def test_pixels_of_a_real_measurement(tmp_path: Path) -> None:
     with open_product(_path(S1B_2021)) as product:
         member = safe_s1.find_members(product)["VV"].measurement
         assert member
-        dn = safe_s1.read_pixels(product, member, Window(16600, 26000, 105, 102), 16705, 26102)
+        with Measurement(product, member, 16705, 26102) as read:
+            dn = read(Window(16600, 26000, 105, 102))
         assert (dn.shape, dn.dtype) == ((105, 102), np.uint16)
         with pytest.raises(InputError, match="16705 x 26102 pixels, its annotation says 16706 x 26102"):
-            safe_s1.read_pixels(product, member, Window(0, 0, 1, 1), 16706, 26102)
+            Measurement(product, member, 16706, 26102)
 
 
 def test_unpacked_folder_reads_the_same(tmp_path: Path) -> None:
@@ -252,13 +265,14 @@ def test_real_terrain_end_to_end_with_made_up_pixels(tmp_path: Path) -> None:
     print(f"nodes against Newton: {errors[0]:.1e} lines (limit 2e-5), {errors[1]:.4f} m slant (limit 0.012)")
     assert errors[0] < 2e-5
     assert errors[1] < 0.012
-    prepared = s1_chain.prepare(geometry, grid, inner, heights.height_m, heights.missing, options)
-    window = prepared.image_window
-    assert window is not None and prepared.area is not None
+    limits = float(heights.height_m.min()), float(heights.height_m.max())
+    plan = s1_chain.plan(geometry, grid, inner, Ground(heights.height_m), limits, options)
+    window = plan.image_window
+    assert window is not None and plan.area is not None
     beta, eta = calibrate.table_on_image(tables["betaNought"], window), calibrate.noise_on_image(noise, window)
-    dn = np.round(np.sqrt(0.1 * prepared.area.on_image(window) * beta**2 + np.nan_to_num(eta))).astype(np.uint16)
-    channel = s1_chain.Channel(dn, tables["betaNought"], noise)
-    gamma0 = s1_chain.process(prepared, {"VV": channel}, options).gamma0["VV"]
+    dn = np.round(np.sqrt(0.1 * plan.area.on_image(window) * beta**2 + np.nan_to_num(eta))).astype(np.uint16)
+    channel = s1_chain.Channel(Pixels(plan, dn), tables["betaNought"], noise)
+    gamma0 = run(plan, {"VV": channel}).gamma0["VV"]
     print(
         f"gamma0 {np.nanmedian(gamma0):.5f} (made as 0.1), p1 {np.nanpercentile(gamma0, 1):.4f}, p99 {np.nanpercentile(gamma0, 99):.4f}"
     )

@@ -265,6 +265,12 @@ def test_orbit_file_that_the_lock_names(scene: Path, tmp_path: Path) -> None:
         assert facts["tags"]["ORBIT_FILE"] == names[kind]
         assert [w.startswith("W_RESORB: S1A ") for w in warnings] == [True] * warned
         assert np.abs(gamma0 / expected - 1).max() < 1e-3  # the file is read 60 s around the scene, fewer vectors
+    own = tmp_path / "own"
+    _orbit_file(own, _zip(work), "POEORB")
+    (raw / "downloads.lock.json").unlink()
+    _, _, facts, _ = convert(work, _zip(work), speckle=quiet, orbit="poeorb", orbit_dir=str(own))
+    assert facts["tags"]["ORBIT_FILE"] == names["POEORB"]
+    download_lock.merge_lock(raw, {names["POEORB"].removesuffix(".EOF"): record})
     _orbit_file(raw / "orbits", _zip(work), "POEORB", shift_m=300.0)  # and the file is really used
     moved, _, _, _ = convert(work, _zip(work), speckle=quiet, orbit="poeorb")
     assert np.abs(moved / expected - 1).max() > 1e-2

@@ -31,6 +31,7 @@ def scene() -> tuple[dict[str, np.ndarray], np.ndarray]:
     bands |= {band: rng.uniform(0.0, 0.6, (90, 180)).astype(np.float32) for band in ("B8A", "B11", "B12")}
     scl = rng.choice(np.array([4, 5, 6], np.uint8), (90, 180))
     scl[10:20, 60:76], scl[30:40, 104:130], scl[50:58, 70:110], scl[70, 75], scl[80:84, 40:44] = 9, 8, 3, 11, 0
+    scl[62:68, 106:118], scl[2:6, 66:74] = 9, 3  # beside the tiles' edges, outside the other one
     return bands, scl
 
 

@@ -6,7 +6,7 @@ A date may have several products of a sensor (slices of a pass, neighbouring til
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,63 +98,58 @@ def core_of(root: Path, sensor: str, product: str) -> Grid | None:
         return None
 
 
-def inside(core: Grid | None, grid: Grid) -> NDArray[np.bool_]:
-    """(rows, cols) True where the pixel centres of a grid lie in the core; everywhere when there is none."""
+LOWEST = np.iinfo(np.int32).min
+
+
+def rank(core: Grid | None, grid: Grid) -> NDArray[np.int32]:
+    """(rows, cols) 0 where the pixel centres of a grid lie in the core, else minus the pixels across and down to it.
+
+    Where several tiles cover a pixel the one of the highest rank knows most of its surroundings. 0 without a core
+    """
     if core is None:
-        return np.ones(grid.shape, bool)
+        return np.zeros(grid.shape, np.int32)
     west, south, east, north = core.bounds
     x, y = grid.pixel_centres_x(), grid.pixel_centres_y()
-    return np.asarray(((y > south) & (y < north))[:, None] & ((x > west) & (x < east))[None, :])
-
-
-def in_order(
-    products: Sequence[str], cores: Sequence[Grid | None], grid: Grid
-) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Number of a product and the pixels that may be taken from it: cores first, then whatever is there.
-
-    The order is that of `products`, twice; a single product, or products without core, are gone through once
-    """
-    if len(products) > 1 and any(core is not None for core in cores):
-        for number, core in enumerate(cores):
-            yield number, inside(core, grid)
-    for number in range(len(products)):
-        yield number, np.ones(grid.shape, bool)
+    across = np.ceil(np.maximum(np.maximum(west - x, x - east), 0) / grid.dx)
+    down = np.ceil(np.maximum(np.maximum(y - north, south - y), 0) / -grid.dy)
+    return -(down[:, None] + across[None, :]).astype(np.int32)
 
 
 def read_planes(root: Path, sensor: str, products: Sequence[str], files: Sequence[str], grid: Grid) -> NDArray[Any]:
     """(files, rows, cols) float32 mosaic of `files` (names without .tif) of the products on `grid`; NaN = no data.
 
-    A pixel comes whole from one product: the first, in the order given, that has data in all files there, where it can
-    be not along the edge of its tile
+    A pixel comes whole from one product with data in all files there: the first, in the order given, of the highest rank
     raises  InputError when a raster is missing or does not align, or for Sentinel-2 products of several datatakes
     """
     check_datatake(products)
     out = np.full((len(files), *grid.shape), np.nan, dtype=np.float32)
-    cores = [core_of(root, sensor, product) for product in products]
-    for number, allowed in in_order(products, cores, grid):
-        wanted = np.isnan(out).any(axis=0) & allowed
-        if not wanted.any():
+    best = np.full(grid.shape, LOWEST, np.int32)
+    for product in products:
+        ranks = rank(core_of(root, sensor, product), grid)
+        if not (ranks > best).any():
             continue
-        folder = root / sensor / products[number]
-        planes = [raster.read_on_grid(folder / f"{name}.tif", grid)[0] for name in files]
-        here = wanted & np.isfinite(planes).all(axis=0)
+        planes = [raster.read_on_grid(root / sensor / product / f"{name}.tif", grid)[0] for name in files]
+        here = (ranks > best) & np.isfinite(planes).all(axis=0)
         for plane, values in zip(out, planes, strict=True):
             np.copyto(plane, values, where=here, casting="unsafe")
+        np.copyto(best, ranks, where=here)
     return out
 
 
 def read_cloud(root: Path, products: Sequence[str], grid: Grid) -> NDArray[np.uint8]:
     """(rows, cols) cloud codes of the mosaic: 0 clear, 1 cloud, 2 shadow, 3 snow, 4 defective, 255 none.
 
-    The first product with a code wins, away from the edge of its tile where it can be
+    The first product with a code, of those of the highest rank, wins
     """
     check_datatake(products)
     out = np.full(grid.shape, 255, dtype=np.uint8)
-    cores = [core_of(root, "sentinel2", product) for product in products]
-    for number, allowed in in_order(products, cores, grid):
-        wanted = (out == 255) & allowed
-        if not wanted.any():
+    best = np.full(grid.shape, LOWEST, np.int32)
+    for product in products:
+        ranks = rank(core_of(root, "sentinel2", product), grid)
+        if not (ranks > best).any():
             continue
-        values = raster.read_on_grid(root / "sentinel2" / products[number] / "cloud.tif", grid, fill=255)[0]
-        np.copyto(out, values, where=wanted, casting="unsafe")
+        values = raster.read_on_grid(root / "sentinel2" / product / "cloud.tif", grid, fill=255)[0]
+        here = (ranks > best) & (values != 255)
+        np.copyto(out, values, where=here, casting="unsafe")
+        np.copyto(best, ranks, where=here)
     return out

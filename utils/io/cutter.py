@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.io import raster
-from utils.io.acquisitions import Acquisition, check_datatake, core_of, in_order
+from utils.io.acquisitions import LOWEST, Acquisition, check_datatake, core_of, rank
 from utils.science.grid import Grid, Window
 from utils.workflow.errors import InputError
 
@@ -38,20 +38,19 @@ class DateRasters:
     """All products of one date; where several cover a pixel, the first one with data wins. Use as context manager.
 
     A date without Sentinel-2 gives NaN reflectance and cloud code 255: it can be simulated but not judged.
-    Bands and cloud code of a pixel come from one product: the first, in the order of the pair list, with data in all
-    bands, where it can be not along the edge of its tile.
+    Bands and cloud code of a pixel come from one product with data in all bands: the first, in the order of the pair
+    list, of those that the pixel lies farthest inside (acquisitions.rank).
     raises  InputError when a raster is missing, when two differ in coordinate system, transform or shape, or when
             Sentinel-2 products are of several datatakes
     """
 
     def __init__(self, root: Path, date: Acquisition, optical_bands: Sequence[str]) -> None:
         check_datatake(date.s2)
-        self._s2_names = date.s2
         self._cores = [core_of(root, "sentinel2", name) for name in date.s2]
         self._n_optical = len(optical_bands)
         self._stack = ExitStack()
         try:
-            self._s1 = [self._open(root / "sentinel1" / name, [*SAR_FILES.values(), "mask"]) for name in date.s1]
+            self._s1 = [self._open_sar(root / "sentinel1" / name) for name in date.s1]
             self._s2 = [self._open(root / "sentinel2" / name, [*optical_bands, "cloud"]) for name in date.s2]
         except BaseException:
             self._stack.close()
@@ -65,6 +64,15 @@ class DateRasters:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _open_sar(self, folder: Path) -> list[raster.Reader]:
+        there = [name for name, file in SAR_FILES.items() if (folder / f"{file}.tif").is_file()]
+        if len(there) == 1:  # preprocess.polarisations may leave one out
+            raise InputError(
+                f"{folder.name}: only {there[0]} was preprocessed; tiles need VV and VH.",
+                "Set preprocess.polarisations: [VV, VH], or choose a product with both (search.pols).",
+            )
+        return self._open(folder, [*SAR_FILES.values(), "mask"])
 
     def _open(self, folder: Path, names: Sequence[str]) -> list[raster.Reader]:
         return [self._stack.enter_context(raster.Reader(folder / f"{name}.tif")) for name in names]
@@ -100,11 +108,12 @@ class DateRasters:
         planes = [[reader.read(window)[0] for reader in product] for product in self._s2]
         optical = np.full((self._n_optical, *shape), np.nan, dtype=np.float32)
         cloud = np.full(shape, NO_CLOUD_DATA, dtype=np.uint8)
-        for number, allowed in in_order(self._s2_names, self._cores, grid):
-            *bands, codes = planes[number]
-            here = np.isnan(optical).any(axis=0) & np.isfinite(np.stack(bands)).all(axis=0) & allowed
-            np.copyto(optical, np.stack(bands), where=here)
-            np.copyto(cloud, codes, where=here)
+        best = np.full(shape, LOWEST, np.int32)
+        for core, (*bands, codes) in zip(self._cores, planes, strict=True):
+            ranks = rank(core, grid)
+            here = (ranks > best) & np.isfinite(np.stack(bands)).all(axis=0)
+            for target, values in ((optical, np.stack(bands)), (cloud, codes), (best, ranks)):
+                np.copyto(target, values, where=here)
         empty = np.isnan(optical).any(axis=0)
         for *_, codes in planes:
             np.copyto(cloud, codes, where=empty & (cloud == NO_CLOUD_DATA))

@@ -6,6 +6,7 @@ PROJ is not asked for heights: without its geoid grids it shifts by 0 m and says
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,14 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 from osgeo import gdal, osr
 
-from utils.science.grid import Grid
+from utils.science import terrain
+from utils.science.grid import Grid, Window
 from utils.workflow.errors import ConfigError, InputError
 
+Float32Array = NDArray[np.float32]
 Vertical = Literal["ellipsoid", "EGM96", "EGM2008"]
 Missing = Literal["error", "sea"]
 _VERTICAL_EPSG: dict[str, Vertical] = {"5773": "EGM96", "5171": "EGM96", "3855": "EGM2008"}
 _NAMES: dict[str, Vertical] = {"ellipsoid": "ellipsoid", "egm96": "EGM96", "egm2008": "EGM2008"}
 _MAX_NAMED_TILES = 12
+_SURVEY_ROWS = 512
+_METRES_PER_DEGREE = 111_320.0
 
 gdal.UseExceptions()
 osr.UseExceptions()
@@ -36,59 +41,178 @@ class Heights:
     vertical  datum of the source; geoid: name of the undulation raster used, or none
     """
 
-    height_m: NDArray[np.float32]
+    height_m: Float32Array
     missing: NDArray[np.bool_]
     vertical: Vertical
     geoid: str
 
 
-def read_heights(
-    path: Path, grid: Grid, vertical: Vertical | None = None, geoid_grid: Path | None = None, missing: Missing = "error"
-) -> Heights:
-    """Heights on `grid`, bilinear.
+class HeightField:
+    """An open height raster, with its geoid where it needs one; a height does not depend on the window it is read with.
 
     path        height raster in any known system, m; nodata or NaN = unknown
     vertical    datum; needed unless the file says it (tag VERTICAL or a compound coordinate system)
     geoid_grid  undulation raster, m; needed for heights above a geoid: h = H + N
     missing     error, or sea: unknown heights become sea level
     raises      ConfigError when the datum is unknown or contradicts the file, or the geoid grid is not set or not
-                there; InputError when a raster is unreadable or does not cover the grid (naming the missing area)
+                there; InputError when a raster is unreadable
     """
-    dataset = _open(path)
-    datum = _datum(dataset, path, vertical)
-    needs_geoid = datum != "ellipsoid"
-    if needs_geoid and geoid_grid is None:
-        raise ConfigError(
-            f"{path.name}: heights are above {datum}, but preprocess.dem.geoid_grid is not set; leaving the geoid out "
-            "would shift the image by up to 100 m.",
-            f"Set preprocess.dem.geoid_grid to a raster of {datum} undulations in metres.",
+
+    def __init__(
+        self, path: Path, vertical: Vertical | None = None, geoid_grid: Path | None = None, missing: Missing = "error"
+    ) -> None:
+        dataset = _open(path)
+        self._name, self._fails = path.name, missing == "error"
+        self.vertical: Vertical = _datum(dataset, path, vertical)
+        if self.vertical != "ellipsoid" and geoid_grid is None:
+            raise ConfigError(
+                f"{path.name}: heights are above {self.vertical}, but preprocess.dem.geoid_grid is not set; leaving the "
+                "geoid out would shift the image by up to 100 m.",
+                f"Set preprocess.dem.geoid_grid to a raster of {self.vertical} undulations in metres.",
+            )
+        if geoid_grid is not None and not geoid_grid.is_file():
+            raise ConfigError(f"{geoid_grid}: no such geoid grid.", "Correct preprocess.dem.geoid_grid.")
+        self._heights = _Surface(dataset)
+        self._geoid = _Surface(_open(geoid_grid)) if geoid_grid else None
+        self.geoid = geoid_grid.name if geoid_grid else "none"
+
+    def read(self, grid: Grid) -> Heights:
+        """Heights on `grid`, bilinear.
+
+        raises  InputError when a raster does not cover the grid (naming the missing area), ConfigError when sea level
+                has to be assumed without a geoid
+        """
+        height = self._heights.on_grid(grid)
+        unknown = np.isnan(height)
+        if unknown.any():
+            self._refuse([(unknown, grid)], grid)
+        return Heights(self._complete(height, unknown, grid), unknown, self.vertical, self.geoid)
+
+    def _complete(self, height: Float32Array, unknown: NDArray[np.bool_], grid: Grid) -> Float32Array:
+        """Ellipsoidal heights, sea level (the geoid) where unknown."""
+        if self._geoid is None:
+            return height
+        undulation = self._geoid.on_grid(grid)
+        if np.isnan(undulation).any():
+            raise InputError(
+                f"{self.geoid}: no undulation for {_where([(np.isnan(undulation), grid)], grid)}.",
+                "Give a grid that covers the area.",
+            )
+        if self.vertical == "ellipsoid":  # already ellipsoidal; only the sea is filled
+            return np.where(unknown, undulation, height)
+        return np.where(unknown, np.float32(0), height) + undulation
+
+    def survey(self, grid: Grid) -> tuple[float, float]:
+        """Lowest and highest ellipsoidal height on a grid, by blocks; all errors of `read`, for the grid as a whole."""
+        holes = []
+        low, high = math.inf, -math.inf
+        for part in _blocks(grid):
+            height = self._heights.on_grid(part)
+            unknown = np.isnan(height)
+            if unknown.any():
+                holes.append((unknown, part))
+            if not holes or not self._fails:
+                height = self._complete(height, unknown, part)
+                low, high = min(low, float(np.min(height))), max(high, float(np.max(height)))
+        if holes:
+            self._refuse(holes, grid)
+        return low, high
+
+    def _refuse(self, holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> None:
+        """Raise unless unknown heights may be filled with sea level."""
+        if self._fails:
+            raise InputError(
+                f"{self._name}: no heights for {_where(holes, grid)}.",
+                "Give a raster that covers the area and its margin, or set preprocess.dem.missing: sea over open water.",
+            )
+        if self._geoid is None:
+            raise ConfigError(
+                f"{self._name}: no heights for {_where(holes, grid)}; sea level there needs a geoid.",
+                "Set preprocess.dem.geoid_grid.",
+            )
+
+
+def read_heights(
+    path: Path, grid: Grid, vertical: Vertical | None = None, geoid_grid: Path | None = None, missing: Missing = "error"
+) -> Heights:
+    """Heights of a raster on one grid; see HeightField."""
+    return HeightField(path, vertical, geoid_grid, missing).read(grid)
+
+
+def _blocks(grid: Grid) -> Iterator[Grid]:
+    for row in range(0, grid.rows, _SURVEY_ROWS):
+        yield grid.window(Window(row, 0, min(_SURVEY_ROWS, grid.rows - row), grid.cols))
+
+
+class _Surface:
+    """Band 1 of a raster, sampled on UTM grids. Pixels finer than half of the target's are averaged first."""
+
+    def __init__(self, dataset: gdal.Dataset) -> None:
+        self._dataset, self._band = dataset, dataset.GetRasterBand(1)
+        self._name, self._nodata = Path(dataset.GetDescription()).name, self._band.GetNoDataValue()
+        reference = dataset.GetSpatialRef()
+        if reference is None:
+            raise InputError(f"{self._name}: no coordinate system.", "Assign one with gdal_edit.py -a_srs.")
+        self._reference = reference.Clone()
+        self._reference.StripVertical()  # PROJ never touches heights
+        self._reference.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
+        transform = dataset.GetGeoTransform(can_return_null=True)
+        if transform is None:
+            raise InputError(f"{self._name}: no georeference.", "Assign one with gdal_edit.py -a_ullr.")
+        self._geographic = bool(self._reference.IsGeographic())
+        self._pixel_m = abs(transform[5]) * (_METRES_PER_DEGREE if self._geographic else 1.0)
+        self._to_pixel = gdal.InvGeoTransform(transform)
+        self._middle_x = transform[0] + transform[1] * dataset.RasterXSize / 2
+        self._transformers: dict[int, osr.CoordinateTransformation] = {}
+
+    def on_grid(self, grid: Grid) -> Float32Array:
+        """(rows, cols) float32, NaN where unknown. Files that mark points (GLO-30) are shifted by GDAL already."""
+        points = terrain.lattice(grid)
+        factor = max(1, int(grid.dx / self._pixel_m))
+        try:
+            rows, cols = self._positions(points, grid.epsg, factor)
+            source, top, left = self._read(rows, cols, factor)
+        except RuntimeError as error:
+            raise InputError(
+                f"{self._name}: heights cannot be read ({error}).", "Replace the height raster by a complete one."
+            ) from error
+        return terrain.sample(source, top, left, (rows, cols), points)
+
+    def _positions(
+        self, points: terrain.Lattice, epsg: int, factor: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Source row and column of the lattice points, in averaged pixels; whole numbers are centres."""
+        if epsg not in self._transformers:
+            grid_reference = osr.SpatialReference()
+            grid_reference.ImportFromEPSG(epsg)
+            self._transformers[epsg] = osr.CoordinateTransformation(grid_reference, self._reference)
+        x, y = np.meshgrid(points.x, points.y)
+        found = np.array(self._transformers[epsg].TransformPoints(np.stack([x.ravel(), y.ravel()], axis=1).tolist()))
+        at_x, at_y = found[:, 0].reshape(x.shape), found[:, 1].reshape(x.shape)
+        if self._geographic:  # the raster may count longitude on the other side of the date line
+            at_x = at_x + 360.0 * np.round((self._middle_x - at_x) / 360.0)
+        g = self._to_pixel
+        cols = (g[0] + g[1] * at_x + g[2] * at_y) / factor - 0.5
+        rows = (g[3] + g[4] * at_x + g[5] * at_y) / factor - 0.5
+        return rows, cols
+
+    def _read(self, rows: NDArray[np.float64], cols: NDArray[np.float64], factor: int) -> tuple[Float32Array, int, int]:
+        """The part of the raster around the positions, NaN = unknown, and its first row and column."""
+        limits = self._dataset.RasterYSize // factor, self._dataset.RasterXSize // factor
+        (top, bottom), (left, right) = (
+            (max(int(np.floor(at.min())) - 1, 0), min(int(np.ceil(at.max())) + 2, size))
+            for at, size in zip((rows, cols), limits, strict=True)
         )
-    if geoid_grid is not None and not geoid_grid.is_file():
-        raise ConfigError(f"{geoid_grid}: no such geoid grid.", "Correct preprocess.dem.geoid_grid.")
-    height = _on_grid(dataset, grid)
-    unknown = np.isnan(height)
-    if unknown.any() and missing == "error":
-        raise InputError(
-            f"{path.name}: no heights for {_where(unknown, grid)}.",
-            "Give a raster that covers the area and its margin, or set preprocess.dem.missing: sea over open water.",
-        )
-    if unknown.any() and geoid_grid is None:
-        raise ConfigError(
-            f"{path.name}: no heights for {_where(unknown, grid)}; sea level there needs a geoid.",
-            "Set preprocess.dem.geoid_grid.",
-        )
-    if geoid_grid is None:
-        return Heights(height, unknown, datum, "none")
-    undulation = _on_grid(_open(geoid_grid), grid)
-    if np.isnan(undulation).any():
-        raise InputError(
-            f"{geoid_grid.name}: no undulation for {_where(np.isnan(undulation), grid)}.",
-            "Give a grid that covers the area.",
-        )
-    base = np.where(unknown, np.float32(0), height)
-    if not needs_geoid:  # already ellipsoidal; only the sea is filled
-        return Heights(np.where(unknown, undulation, height), unknown, datum, geoid_grid.name)
-    return Heights(base + undulation, unknown, datum, geoid_grid.name)
+        if bottom <= top or right <= left:
+            return np.full((1, 1), np.nan, np.float32), 0, 0
+        values = self._band.ReadAsArray(
+            left * factor, top * factor, (right - left) * factor, (bottom - top) * factor,
+            buf_xsize=right - left, buf_ysize=bottom - top, buf_type=gdal.GDT_Float32, resample_alg=gdal.GRIORA_Average,
+        )  # fmt: skip
+        source = np.asarray(values, dtype=np.float32)
+        if self._nodata is not None and not math.isnan(self._nodata):
+            source = np.where(source == np.float32(self._nodata), np.float32(np.nan), source)
+        return source, top, left
 
 
 def _open(path: Path) -> gdal.Dataset:
@@ -125,53 +249,23 @@ def _stated(dataset: gdal.Dataset) -> Vertical | None:
     )
 
 
-def _horizontal(dataset: gdal.Dataset, name: str) -> osr.SpatialReference:
-    """Coordinate system of the raster without its vertical part, so that the warp never touches heights."""
-    reference = dataset.GetSpatialRef()
-    if reference is None:
-        raise InputError(f"{name}: no coordinate system.", "Assign one with gdal_edit.py -a_srs.")
-    flat = reference.Clone()
-    flat.StripVertical()
-    return flat
+def _where(holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> str:
+    """The missing area in words: share of `grid`, bounds in degrees and names of the 1-degree tiles.
 
-
-def _on_grid(dataset: gdal.Dataset, grid: Grid) -> NDArray[np.float32]:
-    """Bilinear on the pixel centres of the grid, NaN where unknown. Files that mark points (GLO-30) are already
-    shifted by half a pixel by GDAL."""
-    target = osr.SpatialReference()
-    target.ImportFromEPSG(grid.epsg)
-    try:
-        warped = _warped(dataset, grid, target.ExportToWkt())
-    except RuntimeError as error:
-        raise InputError(
-            f"{dataset.GetDescription()}: heights cannot be read ({error}).",
-            "Replace the height raster by a complete one.",
-        ) from error
-    return np.asarray(warped.GetRasterBand(1).ReadAsArray(), dtype=np.float32)
-
-
-def _warped(dataset: gdal.Dataset, grid: Grid, target_wkt: str) -> gdal.Dataset:
-    xmin, ymin, xmax, ymax = grid.bounds
-    return gdal.Warp(
-        "", dataset, format="MEM", srcSRS=_horizontal(dataset, dataset.GetDescription()).ExportToWkt(),
-        dstSRS=target_wkt, outputBounds=(xmin, ymin, xmax, ymax), width=grid.cols, height=grid.rows,
-        resampleAlg="bilinear", outputType=gdal.GDT_Float32, dstNodata=math.nan, errorThreshold=0.0, overviewLevel="NONE",
-        warpOptions=["SAMPLE_GRID=NO", "SOURCE_EXTRA=4"],
-    )  # fmt: skip
-
-
-def _where(unknown: NDArray[np.bool_], grid: Grid) -> str:
-    """The missing area in words: share, bounds in degrees and names of the 1-degree tiles."""
-    rows, cols = np.nonzero(unknown)
+    holes  masks of unknown pixels, each with its part of the grid
+    """
     source, target = osr.SpatialReference(), osr.SpatialReference()
     source.ImportFromEPSG(grid.epsg)
     target.ImportFromEPSG(4326)
     target.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
     corners = [
-        (grid.x0 + c * grid.dx, grid.y0 + r * grid.dy)
-        for r in (rows.min(), rows.max() + 1)
-        for c in (cols.min(), cols.max() + 1)
+        (part.x0 + c * part.dx, part.y0 + r * part.dy)
+        for unknown, part in holes
+        for rows, cols in (np.nonzero(unknown),)
+        for r in (int(rows.min()), int(rows.max()) + 1)
+        for c in (int(cols.min()), int(cols.max()) + 1)
     ]
+    share = sum(int(unknown.sum()) for unknown, _ in holes) / (grid.rows * grid.cols)
     points = osr.CoordinateTransformation(source, target).TransformPoints(corners)
     lons, lats = [p[0] for p in points], [p[1] for p in points]
     tiles = [
@@ -181,6 +275,6 @@ def _where(unknown: NDArray[np.bool_], grid: Grid) -> str:
     ]
     named = ", ".join(tiles[:_MAX_NAMED_TILES])
     return (
-        f"{100 * unknown.mean():.1f} % of the area with margin, longitude {min(lons):.3f} .. {max(lons):.3f}, latitude "
+        f"{100 * share:.1f} % of the area with margin, longitude {min(lons):.3f} .. {max(lons):.3f}, latitude "
         f"{min(lats):.3f} .. {max(lats):.3f} (1-degree tiles {named})"
     )

@@ -33,7 +33,7 @@ def _stamp(text: str) -> np.datetime64:
 def find_precise(files: Iterable[Path], mission: str, first: np.datetime64, last: np.datetime64) -> Path:
     """The orbit file of a mission that covers first .. last with 60 s on both sides: POEORB before RESORB, then newest.
 
-    files   what the download lock names, never a folder listing
+    files   what the download lock names, and the files of preprocess.orbit_dir
     raises  InputError naming what was looked for: a product never falls back to its annotation orbit in silence
     """
     fitting = []
@@ -45,8 +45,8 @@ def find_precise(files: Iterable[Path], mission: str, first: np.datetime64, last
             fitting.append((match[2] == "POEORB", match[3], path))
     if not fitting:
         raise InputError(
-            f"no POEORB orbit file of {mission} that the download lock names covers {first} .. {last}.",
-            "Run: ./s2cr fetch_orbits CONF, or set preprocess.orbit: annotation.",
+            f"no POEORB orbit file of {mission}, fetched or in preprocess.orbit_dir, covers {first} .. {last}.",
+            "Run: ./s2cr fetch_orbits CONF, put one into preprocess.orbit_dir, or set preprocess.orbit: annotation.",
         )
     return max(fitting)[2]
 

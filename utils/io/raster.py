@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,11 @@ gdal.UseExceptions()
 osr.UseExceptions()
 os.environ.setdefault("CPL_LOG", os.devnull)
 gdal.SetConfigOption("GDAL_PAM_ENABLED", "NO")  # side files would be written beside final names, not atomically
+if "GDAL_CACHEMAX" not in os.environ:
+    gdal.SetCacheMax(256 << 20)  # GDAL's own default grows with the machine: 5 % of a large node is many GiB
 
 Array = NDArray[Any]
-_TYPES: dict[str, int] = {
+GDAL_TYPES: dict[str, int] = {
     "uint8": gdal.GDT_Byte,
     "uint16": gdal.GDT_UInt16,
     "int16": gdal.GDT_Int16,
@@ -194,7 +195,8 @@ def _on_grid(reader: Reader, grid: Grid, bands: Sequence[int | str] | None, fill
     return out
 
 
-def _options(dtype: np.dtype[Any], rows: int, cols: int, cog: bool) -> list[str]:
+def creation_options(dtype: np.dtype[Any], rows: int, cols: int, cog: bool) -> list[str]:
+    """Compression and tiling of every GeoTIFF of the project."""
     predictor = 3 if dtype.kind == "f" else 2
     if cog:
         return ["COMPRESS=DEFLATE", "PREDICTOR=YES", "BLOCKSIZE=512", "BIGTIFF=IF_SAFER", "OVERVIEW_COMPRESS=DEFLATE"]
@@ -206,7 +208,7 @@ def _options(dtype: np.dtype[Any], rows: int, cols: int, cog: bool) -> list[str]
     return options
 
 
-def _describe(
+def describe(
     dataset: gdal.Dataset,
     grid: Grid,
     band_names: Sequence[str],
@@ -215,6 +217,7 @@ def _describe(
     scale: float | None,
     offset: float | None,
 ) -> None:
+    """Set grid, names, nodata, scale and tags of a new dataset."""
     dataset.SetGeoTransform(grid.transform)
     if grid.epsg:
         reference = osr.SpatialReference()
@@ -259,14 +262,14 @@ def write(
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[1:] != grid.shape:
         raise ValueError(f"array {array.shape} does not fit grid of {grid.rows} x {grid.cols}")
-    if array.dtype.name not in _TYPES:
+    if array.dtype.name not in GDAL_TYPES:
         raise ValueError(f"type {array.dtype} cannot be stored in a GeoTIFF here")
     all_tags = {**(tags or {}), **({"UNITS": units} if units else {})}
-    memory = gdal.GetDriverByName("MEM").Create("", grid.cols, grid.rows, len(array), _TYPES[array.dtype.name])
-    _describe(memory, grid, band_names, nodata, all_tags, scale, offset)
+    memory = gdal.GetDriverByName("MEM").Create("", grid.cols, grid.rows, len(array), GDAL_TYPES[array.dtype.name])
+    describe(memory, grid, band_names, nodata, all_tags, scale, offset)
     for number, plane in enumerate(array, start=1):
         memory.GetRasterBand(number).WriteArray(np.ascontiguousarray(plane))
-    options = _options(array.dtype, grid.rows, grid.cols, cog)
+    options = creation_options(array.dtype, grid.rows, grid.cols, cog)
     if cog:
         options.append(f"OVERVIEW_RESAMPLING={resampling}")
     _store(memory, path, "COG" if cog else "GTiff", options, array.nbytes)
@@ -287,59 +290,23 @@ def _store(memory: gdal.Dataset, path: Path, driver: str, options: Sequence[str]
         atomic_bytes(path, data)
         return
     with temporary_path(path) as temporary:
-        _need_space(path, n_bytes)
+        need_space(path, n_bytes)
         dataset = gdal.GetDriverByName(driver).CreateCopy(str(temporary), memory, options=list(options))
         dataset.FlushCache()
         del dataset
 
 
-def _need_space(path: Path, n_bytes: int) -> None:
+def need_space(path: Path, n_bytes: int) -> None:
+    """Refuse to begin what does not fit.
+
+    raises  DiskError
+    """
     free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize
     if free < n_bytes:
         raise DiskError(
             f"{path}: needs up to {n_bytes / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free.",
             "Free disk space, then run again.",
         )
-
-
-class Writer:
-    """Write a large GeoTIFF window by window; the final name appears only when all went well.
-
-    Use through `writer(...)`, a context manager.
-    """
-
-    def __init__(self, dataset: gdal.Dataset) -> None:
-        self._dataset = dataset
-
-    def write(self, array: Array, row: int, col: int) -> None:
-        """array (bands, rows, cols) at upper-left (row, col)."""
-        for number, plane in enumerate(array, start=1):
-            self._dataset.GetRasterBand(number).WriteArray(np.ascontiguousarray(plane), col, row)
-
-
-@contextmanager
-def writer(
-    path: Path,
-    grid: Grid,
-    bands: int,
-    dtype: str,
-    *,
-    band_names: Sequence[str] = (),
-    nodata: float | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> Iterator[Writer]:
-    """Open a tiled GeoTIFF for windowed writing; renamed to `path` when the block ends without error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _need_space(path, grid.rows * grid.cols * bands * np.dtype(dtype).itemsize)
-    with temporary_path(path) as temporary:
-        options = [*_options(np.dtype(dtype), grid.rows, grid.cols, cog=False), "SPARSE_OK=FALSE"]
-        dataset = gdal.GetDriverByName("GTiff").Create(
-            str(temporary), grid.cols, grid.rows, bands, _TYPES[dtype], options
-        )
-        _describe(dataset, grid, band_names, nodata, tags or {}, None, None)
-        yield Writer(dataset)
-        dataset.FlushCache()
-        del dataset
 
 
 def build_vrt(path: Path, sources: Sequence[Path], *, separate: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Sentinel-1 IW GRD products: annotation, calibration and noise XML to plain arrays, and pixels of the measurement.
+"""Sentinel-1 IW GRD products: annotation, calibration and noise XML to plain arrays.
 
 GDAL's SAFE driver is not used: it gives uncalibrated amplitude only and fails when one polarisation is missing.
 """
@@ -6,7 +6,7 @@ GDAL's SAFE driver is not used: it gives uncalibrated amplitude only and fails w
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -14,9 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.io import raster
+from utils.io import xml_fields as fields
 from utils.io.safe import SafeProduct, Verify
-from utils.science.grid import Window
 from utils.workflow.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -150,59 +149,31 @@ def ipf_of(product: SafeProduct) -> tuple[int, int]:
 def require(product: SafeProduct, polarisations: Sequence[str], verify: Verify) -> dict[str, Members]:
     """Complete and verified files of the wanted polarisations.
 
+    polarisations  VV, VH; or the word available: those whose annotation, calibration and measurement are all there
+                   (a file that is there but damaged is an error all the same); `absent` names the others
     raises  InputError naming what is missing, or the file whose size or checksum is not that of manifest.safe
     """
     found = find_members(product)
-    missing = [p for p in polarisations if p not in found or found[p].measurement is None]
-    if missing:
-        there = [p for p, m in sorted(found.items()) if m.measurement is not None]
+    complete = [p for p in ("VV", "VH") if p in found and None not in (found[p].measurement, found[p].calibration)]
+    wanted: Sequence[str] = complete if polarisations == "available" else polarisations
+    missing = [p for p in wanted if p not in found or found[p].measurement is None]
+    there = [p for p, m in sorted(found.items(), reverse=True) if m.measurement is not None]
+    if missing or not wanted:
         raise InputError(
-            f"{product.name}: polarisation {', '.join(missing)} is missing; the product holds {', '.join(there) or 'none'}.",
+            f"{product.name}: polarisation {', '.join(missing) or 'VV or VH'} is missing; the product holds {', '.join(there) or 'none'}.",
             "Set preprocess.polarisations to what is there, or choose another product.",
         )
-    for polarisation in polarisations:
+    for polarisation in wanted:
         members = found[polarisation]
         if members.calibration is None:
             raise InputError(f"{product.name}: no calibration file for {polarisation}.", _AGAIN)
         product.verify(members.present(), verify)
-    return {p: found[p] for p in polarisations}
+    return {p: found[p] for p in wanted}
 
 
-def _text(element: ElementTree.Element, path: str, where: str) -> str:
-    text = element.findtext(path)
-    if text is None or not text.strip():
-        raise InputError(f"{where}: element {path} is missing.", _AGAIN)
-    return text.strip()
-
-
-def _number(element: ElementTree.Element, path: str, where: str) -> float:
-    text = _text(element, path, where)
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"{where}: {path} is {text!r}, not a number.", _AGAIN) from error
-
-
-def _time(element: ElementTree.Element, path: str, where: str) -> np.datetime64:
-    text = _text(element, path, where).removeprefix("UTC=").removesuffix("Z")
-    try:
-        return np.datetime64(text, "ns")
-    except ValueError as error:
-        raise InputError(f"{where}: {path} is {text!r}, not a time.", _AGAIN) from error
-
-
-def _floats(element: ElementTree.Element, path: str, where: str) -> FloatArray:
-    try:
-        return np.array(_text(element, path, where).split(), dtype=float)
-    except ValueError as error:
-        raise InputError(f"{where}: {path} holds something that is not a number.", _AGAIN) from error
-
-
-def _list(root: ElementTree.Element, path: str, where: str) -> list[ElementTree.Element]:
-    elements = root.findall(path)
-    if not elements:
-        raise InputError(f"{where}: no {path.rpartition('/')[2]} in it.", _AGAIN)
-    return elements
+def absent(product: SafeProduct, members: Collection[str]) -> tuple[str, ...]:
+    """Polarisations that manifest.safe promises and that are not among `members`, for a tag."""
+    return tuple(p for p in product.manifest().polarisations if p not in members)
 
 
 def read_annotation(product: SafeProduct, member: str) -> Annotation:
@@ -211,27 +182,27 @@ def read_annotation(product: SafeProduct, member: str) -> Annotation:
     raises  InputError when an element is missing or malformed, for another product type, or another orbit frame
     """
     root, where = product.xml(member), f"{product.name}: {member}"
-    mode, kind = _text(root, "adsHeader/mode", where), _text(root, "adsHeader/productType", where)
+    mode, kind = fields.text(root, "adsHeader/mode", where), fields.text(root, "adsHeader/productType", where)
     if (mode, kind) != ("IW", "GRD"):
         raise InputError(f"{where}: product is {mode} {kind}; this stage needs IW GRD.", "Choose an IW GRD product.")
     image = "imageAnnotation/imageInformation/"
     steps = "imageAnnotation/processingInformation/"
     return Annotation(
-        mission=_text(root, "adsHeader/missionId", where),
+        mission=fields.text(root, "adsHeader/missionId", where),
         mode=mode,
         product_type=kind,
-        polarisation=_text(root, "adsHeader/polarisation", where),
-        absolute_orbit=int(_number(root, "adsHeader/absoluteOrbitNumber", where)),
-        direction=_text(root, "generalAnnotation/productInformation/pass", where).lower(),
+        polarisation=fields.text(root, "adsHeader/polarisation", where),
+        absolute_orbit=int(fields.number(root, "adsHeader/absoluteOrbitNumber", where)),
+        direction=fields.text(root, "generalAnnotation/productInformation/pass", where).lower(),
         orbit_source=(root.findtext(steps + "orbitSource") or "unknown").strip(),
         noise_removed=(root.findtext(steps + "thermalNoiseCorrectionPerformed") or "false").strip() == "true",
-        first_line_time=_time(root, image + "productFirstLineUtcTime", where),
-        last_line_time=_time(root, image + "productLastLineUtcTime", where),
-        line_interval_s=_number(root, image + "azimuthTimeInterval", where),
-        range_spacing_m=_number(root, image + "rangePixelSpacing", where),
-        azimuth_spacing_m=_number(root, image + "azimuthPixelSpacing", where),
-        lines=int(_number(root, image + "numberOfLines", where)),
-        samples=int(_number(root, image + "numberOfSamples", where)),
+        first_line_time=fields.time(root, image + "productFirstLineUtcTime", where),
+        last_line_time=fields.time(root, image + "productLastLineUtcTime", where),
+        line_interval_s=fields.number(root, image + "azimuthTimeInterval", where),
+        range_spacing_m=fields.number(root, image + "rangePixelSpacing", where),
+        azimuth_spacing_m=fields.number(root, image + "azimuthPixelSpacing", where),
+        lines=int(fields.number(root, image + "numberOfLines", where)),
+        samples=int(fields.number(root, image + "numberOfSamples", where)),
         **_orbit(root, where),
         **_slant_to_ground(root, where),
         **_geolocation_grid(root, where),
@@ -239,37 +210,37 @@ def read_annotation(product: SafeProduct, member: str) -> Annotation:
 
 
 def _orbit(root: ElementTree.Element, where: str) -> dict[str, Any]:
-    vectors = _list(root, "generalAnnotation/orbitList/orbit", where)
-    frames = {_text(v, "frame", where) for v in vectors}
+    vectors = fields.elements(root, "generalAnnotation/orbitList/orbit", where)
+    frames = {fields.text(v, "frame", where) for v in vectors}
     if frames != {"Earth Fixed"}:
         raise InputError(
             f"{where}: orbit frame is {', '.join(sorted(frames))}, not Earth Fixed.", "Choose another product."
         )
     return {
-        "orbit_times": np.array([_time(v, "time", where) for v in vectors]),
-        "orbit_position_m": np.array([[_number(v, f"position/{a}", where) for a in "xyz"] for v in vectors]),
-        "orbit_velocity_m_s": np.array([[_number(v, f"velocity/{a}", where) for a in "xyz"] for v in vectors]),
+        "orbit_times": np.array([fields.time(v, "time", where) for v in vectors]),
+        "orbit_position_m": np.array([[fields.number(v, f"position/{a}", where) for a in "xyz"] for v in vectors]),
+        "orbit_velocity_m_s": np.array([[fields.number(v, f"velocity/{a}", where) for a in "xyz"] for v in vectors]),
     }
 
 
 def _slant_to_ground(root: ElementTree.Element, where: str) -> dict[str, Any]:
-    entries = _list(root, "coordinateConversion/coordinateConversionList/coordinateConversion", where)
-    rows = [_floats(e, "srgrCoefficients", where) for e in entries]
+    entries = fields.elements(root, "coordinateConversion/coordinateConversionList/coordinateConversion", where)
+    rows = [fields.floats(e, "srgrCoefficients", where) for e in entries]
     table = np.zeros((len(rows), max(len(r) for r in rows)))
     for i, row in enumerate(rows):
         table[i, : len(row)] = row
     return {
-        "srgr_times": np.array([_time(e, "azimuthTime", where) for e in entries]),
-        "srgr_origin_m": np.array([_number(e, "sr0", where) for e in entries]),
+        "srgr_times": np.array([fields.time(e, "azimuthTime", where) for e in entries]),
+        "srgr_origin_m": np.array([fields.number(e, "sr0", where) for e in entries]),
         "srgr_coefficients": table,
     }
 
 
 def _geolocation_grid(root: ElementTree.Element, where: str) -> dict[str, Any]:
-    points = _list(root, "geolocationGrid/geolocationGridPointList/geolocationGridPoint", where)
+    points = fields.elements(root, "geolocationGrid/geolocationGridPointList/geolocationGridPoint", where)
 
     def column(name: str) -> FloatArray:
-        return np.array([_number(p, name, where) for p in points])
+        return np.array([fields.number(p, name, where) for p in points])
 
     return {
         "grid_line": column("line").astype(np.int64),
@@ -277,7 +248,7 @@ def _geolocation_grid(root: ElementTree.Element, where: str) -> dict[str, Any]:
         "grid_lat_deg": column("latitude"),
         "grid_lon_deg": column("longitude"),
         "grid_height_m": column("height"),
-        "grid_time": np.array([_time(p, "azimuthTime", where) for p in points]),
+        "grid_time": np.array([fields.time(p, "azimuthTime", where) for p in points]),
         "grid_range_m": column("slantRangeTime") * SPEED_OF_LIGHT_M_S / 2,
     }
 
@@ -286,8 +257,8 @@ def _vectors(entries: Sequence[ElementTree.Element], value: str, where: str) -> 
     lines: list[int] = []
     pixels, values = [], []
     for entry in entries:
-        pixel, row = _floats(entry, "pixel", where).astype(np.int64), _floats(entry, value, where)
-        line = int(_number(entry, "line", where))
+        pixel, row = fields.floats(entry, "pixel", where).astype(np.int64), fields.floats(entry, value, where)
+        line = int(fields.number(entry, "line", where))
         if len(pixel) != len(row) or np.any(np.diff(pixel) <= 0) or (lines and line <= lines[-1]):
             raise InputError(
                 f"{where}: {value} at line {line}: positions do not increase or do not match values.", _AGAIN
@@ -304,7 +275,7 @@ def read_calibration(product: SafeProduct, member: str, quantity: str = "betaNou
     raises  InputError when the table is missing, malformed or not positive
     """
     root, where = product.xml(member), f"{product.name}: {member}"
-    vectors = _vectors(_list(root, "calibrationVectorList/calibrationVector", where), quantity, where)
+    vectors = _vectors(fields.elements(root, "calibrationVectorList/calibrationVector", where), quantity, where)
     if any(np.any(~(v > 0)) for v in vectors.values):
         raise InputError(f"{where}: {quantity} holds values that are not positive.", _AGAIN)
     return vectors
@@ -316,35 +287,16 @@ def read_noise(product: SafeProduct, member: str) -> Noise:
     old = root.findall("noiseVectorList/noiseVector")
     if old:
         return Noise(_vectors(old, "noiseLut", where), ())
-    entries = _list(root, "noiseRangeVectorList/noiseRangeVector", where)
+    entries = fields.elements(root, "noiseRangeVectorList/noiseRangeVector", where)
     blocks = root.findall("noiseAzimuthVectorList/noiseAzimuthVector")
     return Noise(_vectors(entries, "noiseRangeLut", where), tuple(_block(b, where) for b in blocks))
 
 
 def _block(entry: ElementTree.Element, where: str) -> AzimuthBlock:
     names = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
-    bounds = [int(_number(entry, name, where)) for name in names]
-    lines = _floats(entry, "line", where).astype(np.int64)
-    values = _floats(entry, "noiseAzimuthLut", where)
+    bounds = [int(fields.number(entry, name, where)) for name in names]
+    lines = fields.floats(entry, "line", where).astype(np.int64)
+    values = fields.floats(entry, "noiseAzimuthLut", where)
     if len(lines) != len(values) or np.any(np.diff(lines) <= 0):
         raise InputError(f"{where}: noiseAzimuthLut does not match its lines.", _AGAIN)
     return AzimuthBlock(bounds[0], bounds[1], bounds[2], bounds[3], lines, values)
-
-
-def read_pixels(product: SafeProduct, member: str, window: Window, lines: int, samples: int) -> NDArray[np.uint16]:
-    """Digital numbers of a window, (rows, cols) uint16.
-
-    raises  InputError when the file is unreadable or its size is not that of the annotation
-    """
-    path = product.gdal_path(member)
-    with raster.Reader(path) as reader:
-        found = (reader.grid.rows, reader.grid.cols)
-        if found != (lines, samples):
-            raise InputError(
-                f"{product.name}: {member} has {found[0]} x {found[1]} pixels, its annotation says {lines} x {samples}.",
-                _AGAIN,
-            )
-        pixels: NDArray[np.uint16] = reader.read(window)[0]
-    if pixels.dtype != np.uint16:
-        raise InputError(f"{product.name}: {member} holds {pixels.dtype}, not uint16.", _AGAIN)
-    return pixels

@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from utils.science.grid import Window
 
@@ -25,9 +24,6 @@ FIRST_IPF_WITH_AZIMUTH_NOISE: Ipf = (2, 90)
 # Up to IPF 2.50 the noise tables have another, unverified scale (SNAP multiplies them by k DN0^2 in one operator and
 # not in another): the noise of such products is left in and the product says so.
 LAST_IPF_WITHOUT_USABLE_NOISE: Ipf = (2, 50)
-_BORDER_PX = 500
-_BORDER_DN = 30
-_BORDER_DENOISED_DN = 0.5
 
 
 class VectorTable(Protocol):
@@ -149,36 +145,6 @@ def beta0(dn: NDArray[np.uint16], beta_nought: FloatArray, noise_dn2: FloatArray
     if noise_dn2 is not None:
         power -= np.nan_to_num(noise_dn2, nan=0.0)
     return np.where(dn > 0, power / beta_nought**2, np.nan).astype(np.float32)
-
-
-def border_noise(
-    dn_copol: NDArray[np.uint16], noise_dn2: FloatArray | None, window: Window, lines: int, samples: int
-) -> NDArray[np.bool_]:
-    """Border noise of products before IPF 2.90: dark pixels in the outer 500 lines and columns, joined to the edge.
-
-    dn_copol   (rows, cols) co-polarised DN of `window`; the window must reach the image edge where it enters the
-               outer 500 pixels (see with_edges), since lakes survive only by not touching the edge
-    lines, samples  size of the whole image
-    """
-    residual = dn_copol.astype(float) ** 2 - (0.0 if noise_dn2 is None else np.nan_to_num(noise_dn2))
-    dark = (dn_copol < _BORDER_DN) | (np.sqrt(np.maximum(residual, 0)) < _BORDER_DENOISED_DN)
-    line = np.arange(window.row, window.row + window.rows)[:, None]
-    pixel = np.arange(window.col, window.col + window.cols)[None, :]
-    depth = np.minimum(np.minimum(line, lines - 1 - line), np.minimum(pixel, samples - 1 - pixel))
-    labels, count = ndimage.label(dark & (depth < _BORDER_PX))
-    at_edge = np.zeros(count + 1, bool)
-    at_edge[np.unique(labels[depth == 0])] = True
-    at_edge[0] = False
-    return np.asarray(at_edge[labels])
-
-
-def with_edges(window: Window, lines: int, samples: int) -> Window:
-    """The window, grown to the image edge on every side where it enters the outer 500 pixels."""
-    top = 0 if window.row < _BORDER_PX else window.row
-    left = 0 if window.col < _BORDER_PX else window.col
-    bottom = lines if window.row + window.rows > lines - _BORDER_PX else window.row + window.rows
-    right = samples if window.col + window.cols > samples - _BORDER_PX else window.col + window.cols
-    return Window(top, left, bottom - top, right - left)
 
 
 def needs_border_mask(ipf: Ipf) -> bool:

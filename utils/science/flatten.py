@@ -7,6 +7,7 @@ Source: D. Small 2011, IEEE TGRS 49(8), 3081-3093; facet areas by derivatives of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -25,8 +26,8 @@ Float32Array = NDArray[np.float32]
 
 CELL_PX = 3  # image pixels per radar cell: 30 m, several map cells wide, so that the cell grid leaves no ripple
 MIN_RATIO = 0.05  # below this a pixel sees almost no ground: noise over nothing, no measurement
-_STRIP_ROWS = 64  # fixed: the order of additions must not depend on the number of threads
-_STRIPS_AT_ONCE = 16
+STRIP_ROWS, _STRIP_COLS = 64, 1024  # fixed: the order of additions must not depend on threads or blocks
+_BOXES_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,25 @@ def facets(
     azimuth_spacing: AzimuthSpacing = "ground",
     incidence: bool = False,
     areas: bool = False,
+    first_row: int = 0,
+    above: int = 0,
 ) -> Facets:
     """Area of each map cell seen by the radar.
 
-    height_m         (rows, cols) float32 ellipsoidal height of the whole grid of `nodes`, m
+    height_m         (rows, cols) float32 ellipsoidal height, m, of the grid of `nodes` or of some of its rows: those
+                     of `position`, `above` rows before them and, where the grid goes on, one after them
+    position         of the rows wanted; the first is row first_row of the grid
     azimuth_spacing  ground: true azimuth size of an image pixel on the ground. nominal: the annotated figure, as
                      SNAP and sarsen use it; 0.05 to 0.07 dB higher ratio
     returns          ratio: area over the slant-plane area of one image pixel, float32, 0 where the facet faces
                      away; cos_incidence: cosine of the local incidence angle (on request); area_m2 (on request)
     """
-    shape, none = height_m.shape, (0, height_m.shape[1])
+    shape, none = position.line.shape, (0, height_m.shape[1])
     ratio = np.empty(shape, np.float32)
     cos_local = np.empty(shape if incidence else none, np.float32)
     area = np.empty(shape if areas else none)
     kernels.facets(
-        nodes.values, nodes.heights_m, nodes.step_px, height_m, nodes.grid.dx, nodes.grid.dy,
+        nodes.values, nodes.heights_m, nodes.step_px, first_row, above, height_m, nodes.grid.dx, nodes.grid.dy,
         position.slant_step_m, geometry.line_interval_s,
         geometry.azimuth_spacing_m if azimuth_spacing == "nominal" else 0.0, ratio, cos_local, area,
     )  # fmt: skip
@@ -89,51 +94,66 @@ class RadarArea:
         return out
 
 
-def radar_area(position: ImagePosition, ratio: Float32Array, window: Window) -> RadarArea:
-    """Add up the facets in the radar cells that cover an image window.
+class AreaSum:
+    """Sum of the facets in the radar cells of an image window, map rows by map rows from north to south.
 
-    position, ratio  map arrays (rows, cols); the map must reach beyond the window's ground by the terrain's
-                     displacement (see s1_chain.margin_px), else the cells near its edge are too dark
-    window           image lines and pixels
-    Deterministic: strips of 64 map rows are summed alone and added in their order, whatever the thread count.
+    window  image lines and pixels; the map must reach beyond the window's ground by the terrain's displacement (see
+            s1_chain.margin_px), else the cells near its edge are too dark
+    Deterministic: boxes of STRIP_ROWS rows are summed alone and added in their order, so that neither the number of
+    threads nor the rows given at once change a bit. Rows must come in order and begin at multiples of STRIP_ROWS.
     """
-    top, left = window.row // CELL_PX - 1, window.col // CELL_PX - 1
-    bottom, right = (window.row + window.rows) // CELL_PX + 2, (window.col + window.cols) // CELL_PX + 2
-    total = np.zeros((bottom - top, right - left))
-    boxes = list(_strip_boxes(position, (top, left, bottom, right)))
-    for first in range(0, len(boxes), _STRIPS_AT_ONCE):
-        _add_strips(position, ratio, boxes[first : first + _STRIPS_AT_ONCE], total, top, left)
-    return RadarArea(total, top, left)
+
+    def __init__(self, window: Window) -> None:
+        self._top, self._left = window.row // CELL_PX - 1, window.col // CELL_PX - 1
+        bottom, right = (window.row + window.rows) // CELL_PX + 2, (window.col + window.cols) // CELL_PX + 2
+        self._limits = (self._top, self._left, bottom, right)
+        self._total = np.zeros((bottom - self._top, right - self._left))
+
+    def add(self, position: ImagePosition, ratio: Float32Array) -> None:
+        """Add map rows; position and ratio (rows, cols)."""
+        boxes = list(_boxes(position, self._limits))
+        for first in range(0, len(boxes), _BOXES_AT_ONCE):
+            self._add_boxes(position, ratio, boxes[first : first + _BOXES_AT_ONCE])
+
+    def _add_boxes(self, position: ImagePosition, ratio: Float32Array, boxes: list[_Box]) -> None:
+        rows, cols = max(b[6] - b[4] for b in boxes), max(b[7] - b[5] for b in boxes)
+        buffers = np.zeros((len(boxes), rows, cols))
+        corners = np.array([b[:6] for b in boxes], dtype=np.int64)
+        kernels.scatter(position.line, position.pixel, ratio, corners, CELL_PX, buffers)
+        for part, (*_, top, left, bottom, right) in zip(buffers, boxes, strict=True):
+            target = self._total[top - self._top : bottom - self._top, left - self._left : right - self._left]
+            target += part[: bottom - top, : right - left]
+
+    def result(self) -> RadarArea:
+        """The sum of all rows so far."""
+        return RadarArea(self._total, self._top, self._left)
 
 
-_Box = tuple[int, int, int, int, int, int]  # first and last map row, then top, left, bottom, right in cells
+def radar_area(position: ImagePosition, ratio: Float32Array, window: Window) -> RadarArea:
+    """Area ratio on the radar cells of an image window, from all rows of the map at once; see AreaSum."""
+    total = AreaSum(window)
+    total.add(position, ratio)
+    return total.result()
 
 
-def _strip_boxes(position: ImagePosition, limits: tuple[int, int, int, int]) -> Iterator[_Box]:
-    """Cells that each strip of map rows can reach, cut to the limits."""
-    for start in range(0, position.line.shape[0], _STRIP_ROWS):
-        stop = min(start + _STRIP_ROWS, position.line.shape[0])
-        line, pixel = position.line[start:stop], position.pixel[start:stop]
-        if np.all(np.isnan(line)):
+# first and last map row, first and last column, then top, left, bottom, right in cells
+_Box = tuple[int, int, int, int, int, int, int, int]
+
+
+def _boxes(position: ImagePosition, limits: tuple[int, int, int, int]) -> Iterator[_Box]:
+    """Boxes of map pixels with the radar cells that each can reach, cut to the limits."""
+    rows, cols = position.line.shape
+    for start, first in itertools.product(range(0, rows, STRIP_ROWS), range(0, cols, _STRIP_COLS)):
+        stop, last = min(start + STRIP_ROWS, rows), min(first + _STRIP_COLS, cols)
+        reach = [kernels.extent(a[start:stop, first:last]) for a in (position.line, position.pixel)]
+        if np.isnan(reach[0][0]):
             continue
-        low = [int(np.floor(np.nanmin(a) / CELL_PX)) - 1 for a in (line, pixel)]
-        high = [int(np.floor(np.nanmax(a) / CELL_PX)) + 2 for a in (line, pixel)]
+        low = [int(np.floor(a / CELL_PX)) - 1 for a, _ in reach]
+        high = [int(np.floor(b / CELL_PX)) + 2 for _, b in reach]
         top, left = max(low[0], limits[0]), max(low[1], limits[1])
         bottom, right = min(high[0], limits[2]), min(high[1], limits[3])
         if bottom > top and right > left:
-            yield start, stop, top, left, bottom, right
-
-
-def _add_strips(
-    position: ImagePosition, ratio: Float32Array, boxes: list[_Box], total: FloatArray, top: int, left: int
-) -> None:
-    rows, cols = max(b[4] - b[2] for b in boxes), max(b[5] - b[3] for b in boxes)
-    strips = np.zeros((len(boxes), rows, cols))
-    starts, tops, lefts = (np.array([b[i] for b in boxes]) for i in (0, 2, 3))
-    stops = np.array([b[1] for b in boxes])
-    kernels.scatter(position.line, position.pixel, ratio, starts, stops, tops, lefts, CELL_PX, strips)
-    for strip, (_, _, first, begin, end, finish) in zip(strips, boxes, strict=True):
-        total[first - top : end - top, begin - left : finish - left] += strip[: end - first, : finish - begin]
+            yield start, stop, first, last, top, left, bottom, right
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")

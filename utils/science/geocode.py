@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from utils.science import geocode_kernels as kernels
 from utils.science.geodesy import ellipsoid_normal, geodetic_to_ecef, utm_to_geodetic
-from utils.science.grid import Grid
+from utils.science.grid import Grid, Window
 from utils.science.orbit import FloatArray, Orbit, TimeArray, fit_orbit
 
 SrgrTime = Literal["linear", "nearest"]
@@ -275,9 +275,42 @@ def locate(
     return ImagePosition(line, pixel, step)
 
 
-def ellipsoid_cos_incidence(nodes: MapNodes, height_m: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosine of the incidence angle on the ellipsoid at every pixel of the nodes' grid, (rows, cols) float32."""
+def ellipsoid_cos_incidence(nodes: MapNodes, height_m: NDArray[np.float32], first_row: int = 0) -> NDArray[np.float32]:
+    """Cosine of the incidence angle on the ellipsoid at the pixels of some rows of the nodes' grid, float32.
+
+    height_m  (rows, cols) float32 ellipsoidal height of rows from first_row on, m
+    """
     out = np.empty(height_m.shape, np.float32)
     number = CHANNELS.index("cos_incidence")
-    kernels.channel(nodes.values, nodes.heights_m, nodes.step_px, height_m, number, out)
+    kernels.channel(nodes.values, nodes.heights_m, nodes.step_px, first_row, height_m, number, out)
     return out
+
+
+@dataclass(frozen=True)
+class ImageBounds:
+    """Range of image lines and pixels, not cut at the image."""
+
+    first_line: float
+    last_line: float
+    first_pixel: float
+    last_pixel: float
+
+
+def image_bounds(nodes: MapNodes, geometry: ImageGeometry, window: Window) -> ImageBounds | None:
+    """Image coordinates that no pixel of a map window can leave, whatever its height within the nodes' range.
+
+    Positions are interpolated between the nodes, so the nodes around the window bound them.
+    returns  None when the orbit sees none of the nodes
+    """
+    step = nodes.step_px
+    rows = slice(max(window.row // step, 0), (window.row + window.rows - 1) // step + 2)
+    cols = slice(max(window.col // step, 0), (window.col + window.cols - 1) // step + 2)
+    part = nodes.values[rows, cols]
+    time, slant = part[..., 0].ravel(), part[..., 1].ravel()
+    known = ~np.isnan(time)
+    if not known.any():
+        return None
+    line = time[known] / geometry.line_interval_s
+    pixel = geometry.srgr.ground_range(time[known], slant[known]) / geometry.range_spacing_m
+    # one pixel for the curvature between nodes and for polynomials that change in time between them
+    return ImageBounds(float(line.min()) - 1, float(line.max()) + 1, float(pixel.min()) - 1, float(pixel.max()) + 1)

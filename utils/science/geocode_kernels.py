@@ -119,26 +119,27 @@ def horn(height_m: Any, r: int, c: int, dx: float, dy: float) -> tuple[float, fl
 
 @njit(parallel=True, **_COMPILE)
 def facets(
-    values: Any, heights: Any, step: int, height_m: Any, dx: float, dy: float, slant_step: Any,
+    values: Any, heights: Any, step: int, first_row: int, above: int, height_m: Any, dx: float, dy: float, slant_step: Any,
     line_interval_s: float, nominal_spacing_m: float, ratio: Any, cos_local: Any, area_m2: Any,
 ) -> None:  # fmt: skip
     """Area of every map cell seen along the look direction.
 
+    height_m   rows from first_row - above on: the result's rows, and a row more on either side where the grid has one
     nominal_spacing_m  > 0: reference azimuth spacing instead of the true ground one
     ratio      (rows, cols) float32 area over the reference area of one image pixel
     cos_local  (rows, cols) float32 cosine of the local incidence angle, or an array of no rows: not wanted
     area_m2    (rows, cols) float64 area itself, or an array of no rows: not wanted
     """
-    rows, cols = height_m.shape
+    rows, cols = ratio.shape
     for r in prange(rows):
-        row_values = node_row(values, step, r, 2, 7)
+        row_values = node_row(values, step, first_row + r, 2, 7)
         weights = np.empty(heights.shape[0])
         for c in range(cols):
             at = c / step
             j = min(int(at), values.shape[1] - 2)
             f = at - j
-            height_weights(height_m[r, c], heights, weights)
-            hx, hy = horn(height_m, r, c, dx, dy)
+            height_weights(height_m[r + above, c], heights, weights)
+            hx, hy = horn(height_m, r + above, c, dx, dy)
             c0 = node_value(row_values, j, f, weights, 0)
             c1 = node_value(row_values, j, f, weights, 1)
             c2 = node_value(row_values, j, f, weights, 2)
@@ -157,42 +158,58 @@ def facets(
 
 
 @njit(parallel=True, **_COMPILE)
-def scatter(
-    line: Any, pixel: Any, ratio: Any, starts: Any, stops: Any, tops: Any, lefts: Any, cell: int, strips: Any
-) -> None:
-    """Spread ratio / cell^2 bilinearly over radar cells, each strip of map rows into a buffer of its own.
+def scatter(line: Any, pixel: Any, ratio: Any, boxes: Any, cell: int, buffers: Any) -> None:
+    """Spread ratio / cell^2 bilinearly over radar cells, each box of map pixels into a buffer of its own.
 
-    starts, stops  (n,) first map row of each strip and the row after its last
-    tops, lefts  (n,) cell index of each buffer's corner; strips (n, rows, cols) float64, zero at entry
+    boxes    (n, 6) int: first map row, row after the last, first column, column after the last, cell row and cell
+             column of the buffer's corner
+    buffers  (n, rows, cols) float64, zero at entry
     """
-    for s in prange(starts.shape[0]):
-        rows, cols = strips.shape[1], strips.shape[2]
-        for r in range(starts[s], stops[s]):
-            for c in range(line.shape[1]):
+    rows, cols = buffers.shape[1], buffers.shape[2]
+    for s in prange(boxes.shape[0]):
+        top, left = boxes[s, 4], boxes[s, 5]
+        for r in range(boxes[s, 0], boxes[s, 1]):
+            for c in range(boxes[s, 2], boxes[s, 3]):
                 if math.isnan(line[r, c]) or not ratio[r, c] > 0:
                     continue
-                # the centre of cell k is line cell * k + (cell - 1) / 2
-                y = (line[r, c] - 0.5 * (cell - 1)) / cell - tops[s]
-                x = (pixel[r, c] - 0.5 * (cell - 1)) / cell - lefts[s]
-                i, j = math.floor(y), math.floor(x)
-                fy, fx = y - i, x - j
+                # the centre of cell k is line cell * k + (cell - 1) / 2; whole cells are taken off after the fraction,
+                # so that it does not depend on where the buffer begins
+                y = (line[r, c] - 0.5 * (cell - 1)) / cell
+                x = (pixel[r, c] - 0.5 * (cell - 1)) / cell
+                whole_y, whole_x = math.floor(y), math.floor(x)
+                fy, fx = y - whole_y, x - whole_x
+                i, j = int(whole_y) - top, int(whole_x) - left
                 share = ratio[r, c] / (cell * cell)
                 for di in range(2):
                     for dj in range(2):
                         if 0 <= i + di < rows and 0 <= j + dj < cols:
                             weight = (fy if di else 1 - fy) * (fx if dj else 1 - fx)
-                            strips[s, i + di, j + dj] += weight * share
+                            buffers[s, i + di, j + dj] += weight * share
 
 
 @njit(parallel=True, **_COMPILE)
-def channel(values: Any, heights: Any, step: int, height_m: Any, number: int, out: Any) -> None:
-    """One channel of the lattice at every map pixel, out (rows, cols) float32."""
+def channel(values: Any, heights: Any, step: int, first_row: int, height_m: Any, number: int, out: Any) -> None:
+    """One channel of the lattice at every map pixel of rows from first_row on, out (rows, cols) float32."""
     rows, cols = height_m.shape
     for r in prange(rows):
-        row_values = node_row(values, step, r, number, number + 1)
+        row_values = node_row(values, step, first_row + r, number, number + 1)
         weights = np.empty(heights.shape[0])
         for c in range(cols):
             at = c / step
             j = min(int(at), values.shape[1] - 2)
             height_weights(height_m[r, c], heights, weights)
             out[r, c] = node_value(row_values, j, at - j, weights, 0)
+
+
+@njit(**_COMPILE)
+def extent(values: Any) -> tuple[float, float]:
+    """Smallest and largest value of a part of an array; NaN for both when all are NaN."""
+    low, high = np.nan, np.nan
+    for r in range(values.shape[0]):
+        for c in range(values.shape[1]):
+            value = values[r, c]
+            if not value >= low:
+                low = value if not math.isnan(value) else low
+            if not value <= high:
+                high = value if not math.isnan(value) else high
+    return low, high

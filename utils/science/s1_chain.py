@@ -1,37 +1,40 @@
-"""One Sentinel-1 product from digital numbers to gamma0 on the map, as arrays; files are the caller's business.
+"""One Sentinel-1 product from digital numbers to gamma0 on the map, in bounded memory; files are the caller's business.
 
 Order: calibrate and remove noise, flatten, filter speckle, all in radar geometry; then resample to the map.
-The geometry (prepare) is shared by both polarisations.
+`plan` solves the geometry and adds up the terrain's facets in radar cells (first pass over the map); s1_run goes over
+the map again, in the order of the image lines. Both polarisations share the geometry.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.science import calibrate, flatten, resample, speckle, visibility
+from utils.science import flatten, speckle
+from utils.science.border import ReadDn
 from utils.science.calibrate import NoiseTables, VectorTable
-from utils.science.flatten import AzimuthSpacing, RadarArea
-from utils.science.geocode import ImageGeometry, ImagePosition, MapNodes, ellipsoid_cos_incidence, locate, make_nodes
+from utils.science.flatten import AreaSum, AzimuthSpacing, RadarArea
+from utils.science.geocode import NODE_STEP_PX, ImageGeometry, MapNodes, image_bounds, locate, make_nodes
 from utils.science.grid import Grid, Window
 from utils.science.resample import Resampling
 from utils.science.speckle import FilterName
 
 Float32Array = NDArray[np.float32]
-FloatArray = NDArray[np.float64]
 BitArray = NDArray[np.uint8]
+BoolArray = NDArray[np.bool_]
 
 # Radar cells (3 px), their interpolation, the speckle window and the resampling reach this far beyond the area.
 _EXTRA_MARGIN_PX = 20
-_NO_SAMPLE_FLAG, _BORDER_FLAG = 1, 2
+_SUM_ROWS = 4 * flatten.STRIP_ROWS
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to do; see preprocess in the configuration."""
+    """What to do; see preprocess in the configuration. looks: None = estimated from the image."""
 
     flatten: bool = True
     azimuth_spacing: AzimuthSpacing = "ground"
@@ -39,49 +42,53 @@ class Options:
     speckle: FilterName = "lee_sigma"
     speckle_window: int = 7
     speckle_sigma: float = 0.9
-    looks: float = 4.4
+    looks: float | None = 4.4
     incidence: bool = False
 
 
+class Terrain(Protocol):
+    """Ellipsoidal heights of a grid, by windows; a height must not depend on the window it is asked with."""
+
+    def heights(self, window: Window) -> tuple[Float32Array, BoolArray]:
+        """Heights (rows, cols) float32, complete, and where they were filled in."""
+        ...
+
+
 @dataclass(frozen=True)
-class Prepared:
+class Plan:
     """Geometry of one product over one area.
 
-    position       image coordinates of the area's map pixels
-    image_window   part of the image to read; None when the product misses the area
-    area           radar cells of the flattening; None when it is switched off
-    flat_factor    tan(incidence) on the ellipsoid, (rows, cols), used instead when flattening is off
-    bits           (rows, cols) uint8 layover 1, shadow 2, missing height 8
-    incidence_deg  (rows, cols) float32 local incidence angle, on request
+    grid          the area's grid grown by the margin; inner: the area within it
+    image_window  part of the image to read; None when the product misses the area
+    area          radar cells of the flattening; None when it is switched off
     """
 
-    position: ImagePosition
+    geometry: ImageGeometry
+    grid: Grid
+    inner: Window
+    terrain: Terrain
+    nodes: MapNodes
     image_window: Window | None
     area: RadarArea | None
-    flat_factor: Float32Array | None
-    bits: BitArray
-    incidence_deg: Float32Array | None
+    options: Options
 
 
 @dataclass(frozen=True)
 class Channel:
-    """Pixels and tables of one polarisation over Prepared.image_window.
+    """Pixels and tables of one polarisation.
 
+    read          digital numbers of an image window, (rows, cols) uint16; called with increasing lines
     noise_tables  None: subtract nothing
     """
 
-    dn: NDArray[np.uint16]
+    read: ReadDn
     beta_table: VectorTable
     noise_tables: NoiseTables | None
 
 
-@dataclass(frozen=True)
-class Result:
-    """Map rasters of one product: gamma0 per channel and the common mask."""
-
-    gamma0: dict[str, Float32Array]
-    mask: BitArray
-    noise_missing_fraction: dict[str, float]
+def rough_nodes(geometry: ImageGeometry, grid: Grid) -> MapNodes:
+    """A lattice that is good enough for coverage_share and margin_px: at least 32 nodes a side or every 32 pixels."""
+    return make_nodes(geometry, grid, 0.0, 500.0, max(NODE_STEP_PX, min(grid.shape) // NODE_STEP_PX))
 
 
 def coverage_share(nodes: MapNodes, geometry: ImageGeometry) -> float:
@@ -107,127 +114,60 @@ def margin_px(nodes: MapNodes, relief_m: float) -> int:
     return math.ceil(reach_m / nodes.grid.dx) + _EXTRA_MARGIN_PX
 
 
-def prepare(
+def plan(
     geometry: ImageGeometry,
     grid: Grid,
     inner: Window,
-    height_m: Float32Array,
-    missing: NDArray[np.bool_],
+    terrain: Terrain,
+    height_range_m: tuple[float, float],
     options: Options,
-) -> Prepared:
-    """Solve the geometry of an area.
+) -> Plan:
+    """Solve the geometry of an area and add up its facets.
 
-    grid      the area's grid grown by margin_px on every side; inner: the area within it
-    height_m  (rows, cols) float32 ellipsoidal heights of the grown grid, complete
-    missing   (rows, cols) bool, where height_m was filled in
+    grid            the area's grid grown by margin_px on every side; inner: the area within it
+    terrain         heights of `grid`
+    height_range_m  lowest and highest of them
     """
-    nodes = make_nodes(geometry, grid, float(height_m.min()), float(height_m.max()))
-    position = locate(nodes, geometry, height_m)
-    seen = flatten.facets(
-        nodes, geometry, height_m, position, azimuth_spacing=options.azimuth_spacing, incidence=options.incidence
-    )
-    cut = inner.slices
-    area_position = ImagePosition(position.line[cut], position.pixel[cut], position.slant_step_m[cut])
-    window = _image_window(area_position, geometry, speckle.radius_px(options.speckle, options.speckle_window) + 2)
-    bits = visibility.layover_shadow(nodes, height_m)[cut]
-    bits[missing[cut]] |= visibility.DEM_MISSING
-    factor = None
-    if not options.flatten:
-        cosine = ellipsoid_cos_incidence(nodes, height_m)[cut]
-        factor = np.sqrt(1 / cosine**2 - 1)
-    area = flatten.radar_area(position, seen.ratio, window) if options.flatten and window else None
-    local = None
-    if seen.cos_incidence is not None:
-        local = np.degrees(np.arccos(np.clip(seen.cos_incidence[cut], -1, 1)))
-    return Prepared(area_position, window, area, factor, bits, local)
+    nodes = make_nodes(geometry, grid, *height_range_m)
+    window = _image_window(nodes, geometry, inner, speckle.radius_px(options.speckle, options.speckle_window) + 2)
+    made = Plan(geometry, grid, inner, terrain, nodes, window, None, options)
+    if window is None or not options.flatten:
+        return made
+    return Plan(geometry, grid, inner, terrain, nodes, window, _sum_facets(made, window), options)
 
 
-def _image_window(position: ImagePosition, geometry: ImageGeometry, margin: int) -> Window | None:
-    """Image pixels that the map pixels need, with a margin, cut at the image."""
-    line, pixel = position.line, position.pixel
-    inside = (line > -1) & (line < geometry.lines) & (pixel > -1) & (pixel < geometry.samples)
-    if not inside.any():
+def _image_window(nodes: MapNodes, geometry: ImageGeometry, inner: Window, margin: int) -> Window | None:
+    """Image pixels that the map pixels of the area may need, with a margin, cut at the image."""
+    bounds = image_bounds(nodes, geometry, inner)
+    if bounds is None:
         return None
-    top = max(int(np.floor(line[inside].min())) - margin, 0)
-    left = max(int(np.floor(pixel[inside].min())) - margin, 0)
-    bottom = min(int(np.floor(line[inside].max())) + margin + 2, geometry.lines)
-    right = min(int(np.floor(pixel[inside].max())) + margin + 2, geometry.samples)
-    return Window(top, left, bottom - top, right - left)
+    top = max(math.floor(bounds.first_line) - margin, 0)
+    left = max(math.floor(bounds.first_pixel) - margin, 0)
+    bottom = min(math.floor(bounds.last_line) + margin + 2, geometry.lines)
+    right = min(math.floor(bounds.last_pixel) + margin + 2, geometry.samples)
+    return Window(top, left, bottom - top, right - left) if bottom > top and right > left else None
 
 
-def process(
-    prepared: Prepared,
-    channels: dict[str, Channel],
-    options: Options,
-    border: NDArray[np.bool_] | None = None,
-) -> Result:
-    """gamma0 of every polarisation on the map, and the mask.
+def heights_of(plan_: Plan, first: int, last: int, above: int, below: int) -> tuple[Float32Array, BoolArray, int]:
+    """Heights of rows first .. last - 1 of the grown grid, with rows above and below as far as the grid goes.
 
-    channels  by polarisation; all over prepared.image_window
-    border    border noise of the image window, True = not a measurement
-    returns   gamma0 float32 linear power, NaN where mask has 2, 4 or 16 and where the area ratio is below 0.05;
-              mask bits 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border
-    raises    ValueError when the product misses the area
+    returns  heights, where they are filled in, and the number of rows above
     """
-    if prepared.image_window is None:
-        raise ValueError("the product misses the area")
-    window, position = prepared.image_window, prepared.position
-    ratio = prepared.area.on_image(window) if prepared.area else None
-    flags = np.zeros((window.rows, window.cols), np.uint8)
-    if border is not None:
-        flags[border] |= _BORDER_FLAG
-    maps, missing = {}, {}
-    for name, channel in channels.items():
-        noise = calibrate.noise_on_image(channel.noise_tables, window) if channel.noise_tables else None
-        missing[name] = 0.0 if noise is None else float(np.mean(np.isnan(noise)))
-        power = calibrate.beta0(channel.dn, calibrate.table_on_image(channel.beta_table, window), noise)
-        flags[channel.dn == 0] |= _NO_SAMPLE_FLAG
-        if border is not None:
-            power[border] = np.nan
-        if ratio is not None:
-            power = flatten.to_gamma0(power, ratio)
-        power = speckle.speckle_filter(
-            power, options.speckle, options.speckle_window, options.looks, options.speckle_sigma
-        )
-        maps[name] = resample.to_map(power, window.row, window.col, position.line, position.pixel, options.resampling)
-        if prepared.flat_factor is not None:
-            maps[name] *= prepared.flat_factor
-    return _masked(prepared, maps, missing, flags, ratio)
+    top, bottom = max(first - above, 0), min(last + below, plan_.grid.rows)
+    height, missing = plan_.terrain.heights(Window(top, 0, bottom - top, plan_.grid.cols))
+    return height, missing, first - top
 
 
-def _masked(
-    prepared: Prepared,
-    maps: dict[str, Float32Array],
-    missing: dict[str, float],
-    flags: NDArray[np.uint8],
-    ratio: Float32Array | None,
-) -> Result:
-    window, position = prepared.image_window or Window(0, 0, 0, 0), prepared.position
-    found = resample.flags_to_map(flags, window.row, window.col, position.line, position.pixel, _NO_SAMPLE_FLAG)
-    mask = prepared.bits.copy()
-    mask[(found & _BORDER_FLAG) > 0] |= visibility.BORDER
-    empty = np.any([np.isnan(m) for m in maps.values()], axis=0)
-    if ratio is not None:
-        # no value although a sample is there: the ground is hidden (ratio too small), which is no missing sample
-        seen = resample.to_map(ratio, window.row, window.col, position.line, position.pixel, "nearest")
-        empty &= ~(seen < flatten.MIN_RATIO)
-    mask[((found & _NO_SAMPLE_FLAG) > 0) | (empty & ((mask & visibility.BORDER) == 0))] |= visibility.NO_SAMPLE
-    hidden = (mask & (visibility.SHADOW | visibility.NO_SAMPLE | visibility.BORDER)) > 0
-    for values in maps.values():
-        values[hidden] = np.nan
-    return Result(maps, mask, missing)
-
-
-def read_window(window: Window, lines: int, samples: int, border: bool) -> Window:
-    """Part of the image to read: with border noise in it, up to the image edges that noise is connected to."""
-    return calibrate.with_edges(window, lines, samples) if border else window
-
-
-def fractions(values: Float32Array) -> dict[str, float]:
-    """Shares of pixels without value and, among the others, of pixels at or below zero."""
-    valid = np.isfinite(values)
-    count = int(valid.sum())
-    return {
-        "nodata": round(1.0 - count / values.size, 6),
-        "nonpositive": round(float(np.sum(values[valid] <= 0)) / count, 6) if count else 0.0,
-    }
+def _sum_facets(plan_: Plan, window: Window) -> RadarArea:
+    total = AreaSum(window)
+    for first in range(0, plan_.grid.rows, _SUM_ROWS):
+        last = min(first + _SUM_ROWS, plan_.grid.rows)
+        height, _, above = heights_of(plan_, first, last, 1, 1)
+        rows = height[above : above + last - first]
+        position = locate(plan_.nodes, plan_.geometry, rows, first)
+        seen = flatten.facets(
+            plan_.nodes, plan_.geometry, height, position, azimuth_spacing=plan_.options.azimuth_spacing,
+            first_row=first, above=above,
+        )  # fmt: skip
+        total.add(position, seen.ratio)
+    return total.result()

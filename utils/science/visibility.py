@@ -15,25 +15,32 @@ from utils.science.geocode import MapNodes
 LAYOVER, SHADOW, NO_SAMPLE, DEM_MISSING, BORDER = 1, 2, 4, 8, 16
 
 
-def layover_shadow(nodes: MapNodes, height_m: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Bits 1 (layover) and 2 (shadow) of every map cell.
+def layover_shadow(
+    nodes: MapNodes, height_m: NDArray[np.float32], first_row: int = 0, above: int = 0, rows: int | None = None
+) -> NDArray[np.uint8]:
+    """Bits 1 (layover) and 2 (shadow) of map cells, (rows, cols) uint8.
 
-    height_m  (rows, cols) float32 ellipsoidal heights of the grid of `nodes`; terrain outside is not seen, so the
-              grid must be larger than the wanted area by relief * max(tan, 1 / tan) of the incidence angle
+    height_m   float32 ellipsoidal heights of the grid of `nodes`, or of some of its rows: `above` rows, the `rows`
+               wanted (None = all that follow) and more below; terrain outside is not seen, so the array must reach
+               beyond the wanted rows by relief * max(tan, 1 / tan) of the incidence angle, where the grid goes on
+    first_row  row of the grid that the result begins with
     Shadow at P: for some s > 0, h(P + s u) - h(P) > s / tan(incidence), u towards the sensor.
     Layover: h(P - s u) - h(P) >= s tan(incidence), or h(P) - h(P + s u) >= s tan(incidence).
     """
-    bits = np.zeros(height_m.shape, np.uint8)
+    bits = np.zeros((height_m.shape[0] - above if rows is None else rows, height_m.shape[1]), np.uint8)
     cosine = nodes.values[..., 6]
     if np.all(np.isnan(cosine)):
         return bits
     tangent = np.sqrt(1 / cosine**2 - 1)
     gentlest = min(float(np.nanmin(tangent)), 1 / float(np.nanmax(tangent)))
-    candidates = _near_steep(height_m, nodes.grid.dx, gentlest)
+    candidates = _near_steep(height_m, nodes.grid.dx, gentlest)[above : above + len(bits)]
     if candidates.any():
         middle = nodes.values[:, :, nodes.values.shape[2] // 2 : nodes.values.shape[2] // 2 + 1, :]
         low, high = float(np.nanmin(height_m)), float(np.nanmax(height_m))
-        _march(np.ascontiguousarray(middle), nodes.step_px, height_m, nodes.grid.dx, low, high, candidates, bits)
+        _march(
+            np.ascontiguousarray(middle), nodes.step_px, height_m, first_row, above, nodes.grid.dx, low, high,
+            np.ascontiguousarray(candidates), bits,
+        )  # fmt: skip
     return bits
 
 
@@ -57,24 +64,30 @@ def _near_steep(height_m: NDArray[np.float32], cell_m: float, slope: float) -> N
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _height_at(height_m: Any, y: float, x: float) -> Any:
+def _height_at(height_m: Any, top: int, y: float, x: float) -> Any:
+    """Bilinear height at grid row y and column x; the array begins at grid row `top`. NaN outside."""
     rows, cols = height_m.shape
-    if y < 0 or x < 0 or y > rows - 1 or x > cols - 1:
+    if y < top or x < 0 or y > top + rows - 1 or x > cols - 1:
         return np.nan
-    i, j = min(int(y), rows - 2), min(int(x), cols - 2)
-    fy, fx = y - i, x - j
+    i, j = min(int(y) - top, rows - 2), min(int(x), cols - 2)
+    fy, fx = y - (i + top), x - j
     upper = (1 - fx) * height_m[i, j] + fx * height_m[i, j + 1]
     return (1 - fy) * upper + fy * ((1 - fx) * height_m[i + 1, j] + fx * height_m[i + 1, j + 1])
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _march(values: Any, step: int, height_m: Any, cell_m: float, low: float, high: float, todo: Any, bits: Any) -> None:
-    rows, cols = height_m.shape
-    for r in prange(rows):
+def _march(
+    values: Any, step: int, height_m: Any, first_row: int, above: int, cell_m: float, low: float, high: float,
+    todo: Any, bits: Any,
+) -> None:  # fmt: skip
+    rows, cols = bits.shape
+    top = first_row - above
+    for i in prange(rows):
+        r = first_row + i  # positions are taken on the grid, so that rounding does not depend on where the array begins
         row_values = kernels.node_row(values, step, r, 6, 9)
         for c in range(cols):
-            height = height_m[r, c]
-            if not todo[r, c] or np.isnan(height):
+            height = height_m[i + above, c]
+            if not todo[i, c] or np.isnan(height):
                 continue
             at = c / step
             j = min(int(at), row_values.shape[0] - 2)
@@ -87,17 +100,17 @@ def _march(values: Any, step: int, height_m: Any, cell_m: float, low: float, hig
             uy = -((1 - f) * row_values[j, 0, 2] + f * row_values[j + 1, 0, 2])  # rows go south
             k = 1
             while k * cell_m / tangent <= high - height:
-                if _height_at(height_m, r + k * uy, c + k * ux) - height > k * cell_m / tangent:
-                    bits[r, c] |= SHADOW
+                if _height_at(height_m, top, r + k * uy, c + k * ux) - height > k * cell_m / tangent:
+                    bits[i, c] |= SHADOW
                     break
                 k += 1
             k, found = 1, False
             while not found and k * cell_m * tangent <= high - height:
-                found = _height_at(height_m, r - k * uy, c - k * ux) - height >= k * cell_m * tangent
+                found = _height_at(height_m, top, r - k * uy, c - k * ux) - height >= k * cell_m * tangent
                 k += 1
             k = 1
             while not found and k * cell_m * tangent <= height - low:
-                found = height - _height_at(height_m, r + k * uy, c + k * ux) >= k * cell_m * tangent
+                found = height - _height_at(height_m, top, r + k * uy, c + k * ux) >= k * cell_m * tangent
                 k += 1
             if found:
-                bits[r, c] |= LAYOVER
+                bits[i, c] |= LAYOVER

@@ -107,6 +107,20 @@ def externals(conf: Conf, layout: Layout, stage: str) -> dict[str, list[Any]]:
     return out
 
 
+# Keys that change how fast a result comes, never the result: no reason to make it again.
+_NEUTRAL = {"preprocess": ("threads", "row_block")}
+
+
+def slice_of(conf: Conf, stage: str) -> dict[str, Any]:
+    """Configuration that a stage's result depends on, by dotted key."""
+    found: dict[str, Any] = {}
+    for dotted in STAGES[stage].slice:
+        value = config.value_at(conf, dotted)
+        without = _NEUTRAL.get(dotted, ())
+        found[dotted] = {k: v for k, v in value.items() if k not in without} if without else value
+    return found
+
+
 def compute_key(conf: Conf, layout: Layout, stage: str, external: dict[str, list[Any]]) -> str:
     """Key of a stage: name, version, configuration slice, digests of its upstream stages and of external files.
 
@@ -128,7 +142,7 @@ def compute_key(conf: Conf, layout: Layout, stage: str, external: dict[str, list
     material = {
         "stage": stage,
         "version": facts.version,
-        "slice": {dotted: config.value_at(conf, dotted) for dotted in facts.slice},
+        "slice": slice_of(conf, stage),
         "upstream": upstream,
         # hashed files by content, files of folders by size and time; the folder may have moved
         "external": sorted([Path(name).name, value[2] or value[:2]] for name, value in external.items()),
@@ -170,7 +184,7 @@ def _why(manifest: dict[str, Any], conf: Conf, stage: str) -> str:
     facts = STAGES[stage]
     if manifest.get("version") != facts.version:
         return f"the stage's version is now {facts.version}"
-    changed = [d for d in facts.slice if manifest.get("slice", {}).get(d) != config.value_at(conf, d)]
+    changed = [d for d, value in slice_of(conf, stage).items() if manifest.get("slice", {}).get(d) != value]
     return f"configuration changed: {', '.join(changed)}" if changed else "an input changed"
 
 

@@ -200,7 +200,9 @@ class Speckle(Section):
     filter: Literal["none", "lee", "refined_lee", "lee_sigma"] = key("lee_sigma", "Filter.")
     window: int = key(7, "Window side.", "pixels", ge=3, le=15)
     sigma: float = key(0.9, "Share of the gamma law kept by lee_sigma.", "fraction", gt=0, lt=1)
-    enl: float = key(4.4, "Equivalent number of looks.", gt=0)
+    enl: Annotated[float, Field(gt=0)] | Literal["auto"] = key(
+        4.4, "Equivalent number of looks; auto: estimated from the most homogeneous parts of each image."
+    )
 
 
 class CloudClasses(Section):
@@ -237,7 +239,10 @@ class Preprocess(Section):
 
     backend: Literal["native", "snap"] = key("native", "Engine for both sensors.")
     orbit: Literal["annotation", "poeorb"] = key("annotation", "Orbit source; poeorb never falls back silently.")
-    polarisations: Pols = key(("VV", "VH"), "Polarisations to process.")
+    orbit_dir: str | None = key(None, "Folder with more orbit files (*.EOF), besides those that were fetched.", "path")
+    polarisations: Pols | Literal["available"] = key(
+        ("VV", "VH"), "Polarisations to process; available: those that a product holds complete."
+    )
     noise: bool = key(True, "Subtract thermal noise.")
     border_noise: bool = key(True, "Mask border noise of old products.")
     flatten: bool = key(True, "Radiometric terrain flattening.")
@@ -261,6 +266,7 @@ class Preprocess(Section):
     s2cloudless: S2Cloudless = key(S2Cloudless(), "Settings of cloud_mask s2cloudless.")
     fmask: Fmask = key(Fmask(), "Settings of cloud_mask fmask.")
     threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
+    row_block: int = key(256, "Map rows processed at once: memory and speed, never the result.", "pixels", ge=16)
     quicklook: bool = key(True, "Write a PNG beside each product.")
 
 
