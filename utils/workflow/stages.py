@@ -109,6 +109,7 @@ _ALL = (
         external=("preprocess.l1c_dir",),
         weight="heavy",
         splittable=True,
+        version=2,
         published=("convert_sent2",),
         enabled=_search,
     ),
