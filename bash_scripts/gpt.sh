@@ -246,7 +246,8 @@ reason=$("$root/s2cr" snap_verify "${proof[@]}" 2>&1) || {
     exit $code
 }
 printf '%s\n' "$settings" >"$tmp/settings.txt"
-sync -- "$tmp"/*.dim "$tmp/settings.txt"
+cp -- "$graph" "$tmp/graph.xml"
+sync -- "$tmp"/*.dim "$tmp/settings.txt" "$tmp/graph.xml"
 # .dim and .data are never renamed, only the folder that holds both
 if [ -e "$final" ]; then mv -T -- "$final" "$tmp.old"; rm -rf -- "$tmp.old"; fi
 mv -T -- "$tmp" "$final"

@@ -7,6 +7,7 @@ Writes  preprocessed/sentinel2/<product>/B02.tif ...  float32 surface reflectanc
         product.json, quicklook.png
 Items   one per product; --part i/N             Fails  65 wrong zone, 66 product broken, 72 no product over the area
 Example  ./s2cr preprocess_s2 confs/demo.yaml
+Example  ./s2cr preprocess_s2 confs/mine.yaml --adopt out/S2A_MSIL2A_....dimap/S2A_MSIL2A_....dim
 """
 
 if not __package__:
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts._options import adopt
 from scripts._stage import Context, Report, stage
 
 if TYPE_CHECKING:
@@ -29,17 +31,17 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 1024  # memory stays below 1 GiB for a full tile; a multiple of the 512 rows of a GeoTIFF block
 
 
-@stage("preprocess_s2")
+@stage("preprocess_s2", options=(adopt,))
 def run(ctx: Context) -> Report:
     from utils.io.download_lock import products_of
     from utils.io.footprint import aoi_geometry, grid_of
     from utils.io.safe import open_product
-    from utils.workflow.errors import ConfigError, ExternalError, NothingFoundError
+    from utils.workflow.errors import ConfigError, NothingFoundError
 
-    if ctx.conf.preprocess.backend == "snap":
-        raise ExternalError(
-            "preprocess.backend is snap, which is not part of this version.", "Set preprocess.backend: native."
-        )
+    if ctx.extra["adopt"] or ctx.conf.preprocess.engine("s2") == "snap":
+        from scripts import _snap_s2
+
+        return _snap_s2.adopt_s2(ctx, ctx.extra["adopt"]) if ctx.extra["adopt"] else _snap_s2.run_snap_s2(ctx)
     if ctx.conf.area.geojson is None:
         raise ConfigError("area.geojson is not set.", "Set it to a GeoJSON polygon in EPSG:4326.")
     area = aoi_geometry(ctx.resolve(ctx.conf.area.geojson))
