@@ -21,6 +21,7 @@ OTHERS = {
     "snap_check": "check a gpt graph and its variables, without SNAP",
     "snap_graph": "print a variant of the Sentinel-1 graph of SNAP",
     "snap_plan": "the gpt runs that a configuration asks for",
+    "snap_region": "areas grown for SNAP's Subset",
     "snap_verify": "prove what gpt did from the product that it wrote",
     "tile_check": "first tiles to a scratch folder",
 }

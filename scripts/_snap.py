@@ -30,7 +30,7 @@ _BLOCK_ROWS = 1024
 def run_snap_s1(ctx: Context) -> Report:
     """Every Sentinel-1 product through gpt, then into the contract's files."""
     check_engine(ctx)
-    grid, paths = _grid(ctx), products_of(ctx.layout.raw, "S1")
+    grid, paths = target_grid(ctx), products_of(ctx.layout.raw, "S1")
     plan_choice(ctx, "poeorb")  # settings that SNAP cannot do are refused before the first product
     for item in ctx.todo(paths, unit="product"):
         with item, open_product(paths[item.id]) as product:
@@ -44,13 +44,15 @@ def run_snap_s1(ctx: Context) -> Report:
 
 def adopt_s1(ctx: Context, dims: Sequence[Path]) -> Report:
     """Only the given .dim files, whoever made them; the other products stay to be done."""
-    grid, paths = _grid(ctx), products_of(ctx.layout.raw, "S1")
+    grid, paths = target_grid(ctx), products_of(ctx.layout.raw, "S1")
     chosen = match_products(dims, paths)
     for item in ctx.todo(paths, unit="product"):
         if item.id in chosen:
             with item, open_product(paths[item.id]) as product:
                 _adopt(ctx, item, product, chosen[item.id], grid)
                 discard(ctx, chosen[item.id])
+        else:
+            _skip_if_outside(ctx, item, paths[item.id], grid)
     if any(ctx.status_of(name) == "" for name in paths):
         ctx.stop()
     return _report(ctx, paths, grid)
@@ -73,7 +75,7 @@ def match_products(dims: Iterable[Path], paths: Mapping[str, Path]) -> dict[str,
     return chosen
 
 
-def _grid(ctx: Any) -> Grid:
+def target_grid(ctx: Any) -> Grid:
     return aoi_grid(ctx.conf.area, config.ROOT, ctx.layout.work, config.scene_dir(ctx.conf))
 
 
@@ -103,6 +105,18 @@ def _skip_outside(ctx: Context, item: Any, product: SafeProduct, grid: Grid) -> 
     item.data.update(coverage=round(share, 6))
     if share == 0 or share < ctx.conf.preprocess.min_overlap:
         item.skip(f"outside: the product covers {100 * share:.1f} % of the area")
+
+
+def _skip_if_outside(ctx: Context, item: Any, path: Path, grid: Grid) -> None:
+    """Record a product that was not adopted because there is nothing to adopt; all others stay to be done."""
+    try:
+        with open_product(path) as product:
+            share = coverage(product, grid)
+    except InputError:
+        return
+    if share == 0 or share < ctx.conf.preprocess.min_overlap:
+        with item:
+            item.skip(f"outside: the product covers {100 * share:.1f} % of the area")
 
 
 def plan_s1(ctx: Any, name: str, path: Path, product: SafeProduct, grid: Grid) -> GptRun:

@@ -22,7 +22,7 @@ from utils.io.snap_done import done_by
 from utils.science.grid import Grid, Window
 from utils.science.reflectance import bilinear_2x, to_reflectance
 from utils.workflow import config
-from utils.workflow.errors import ConfigError, ExternalError, NothingFoundError
+from utils.workflow.errors import ConfigError, ExternalError, InputError, NothingFoundError
 
 AOI_MARGIN_M = 200.0
 COMPARED_PIXELS = 1000
@@ -44,7 +44,7 @@ def run_snap_s2(ctx: Context) -> Report:
             f"{', '.join(coarse)} have 20 m, and SNAP 10 resamples only all bands at once.",
             "Use SNAP 11 or newer, or set preprocess.s2_backend: native.",
         )
-    grid, paths = _grid(ctx), products_of(ctx.layout.raw, "S2")
+    grid, paths = target_grid(ctx), products_of(ctx.layout.raw, "S2")
     for item in ctx.todo(paths, unit="product"):
         with item, open_product(paths[item.id]) as product:
             _snap_input.check(paths[item.id], (), ctx.conf.dataset.optical, ctx.conf.preprocess.verify)
@@ -59,13 +59,15 @@ def run_snap_s2(ctx: Context) -> Report:
 
 def adopt_s2(ctx: Context, dims: Sequence[Path]) -> Report:
     """Only the given .dim files, whoever made them; the other products stay to be done."""
-    grid, paths = _grid(ctx), products_of(ctx.layout.raw, "S2")
+    grid, paths = target_grid(ctx), products_of(ctx.layout.raw, "S2")
     chosen = match_products(dims, paths)
     for item in ctx.todo(paths, unit="product"):
         if item.id in chosen:
             with item, open_product(paths[item.id]) as product:
                 _adopt(ctx, item, product, chosen[item.id], grid)
                 discard(ctx, chosen[item.id])
+        else:
+            _skip_if_outside(ctx, item, paths[item.id], grid)
     if any(ctx.status_of(name) == "" for name in paths):
         ctx.stop()
     return _report(ctx, paths, grid)
@@ -86,7 +88,7 @@ def plan_s2(ctx: Any, name: str, path: Path, product: SafeProduct, grid: Grid) -
     return GptRun(name, path, graph_file(ctx, text), out, variables, tuple(bands), "any", None, (), verify)
 
 
-def _grid(ctx: Any) -> Grid:
+def target_grid(ctx: Any) -> Grid:
     if ctx.conf.area.geojson is None:
         raise ConfigError("area.geojson is not set.", "Set it to a GeoJSON polygon in EPSG:4326.")
     return grid_of(aoi_geometry(ctx.resolve(ctx.conf.area.geojson)), ctx.conf.area.epsg, ctx.conf.area.pixel_m)
@@ -97,6 +99,18 @@ def _skip_outside(ctx: Context, item: Any, meta: safe_s2.S2Metadata, grid: Grid)
     if share == 0 or share < ctx.conf.preprocess.min_overlap:
         item.skip(f"outside: the tile covers {100 * share:.1f} % of the area")
     return share
+
+
+def _skip_if_outside(ctx: Context, item: Any, path: Path, grid: Grid) -> None:
+    """Record a product that was not adopted because there is nothing to adopt; all others stay to be done."""
+    try:
+        with open_product(path) as product:
+            share = safe_s2.grid_overlap(safe_s2.metadata(product), grid)
+    except (InputError, ValueError):
+        return
+    if share == 0 or share < ctx.conf.preprocess.min_overlap:
+        with item:
+            item.skip(f"outside: the tile covers {100 * share:.1f} % of the area")
 
 
 def _report(ctx: Context, paths: Mapping[str, Path], grid: Grid) -> Report:
