@@ -119,4 +119,6 @@ def test_the_stand_in_is_as_strict_as_gpt(
         env=gpt.environment(HOME=str(tmp_path)),
     )
     assert result.returncode == code
-    assert (not error) or (result.stderr.splitlines()[-1].startswith("Error: ") and error in result.stderr), result.stderr
+    assert (not error) or (result.stderr.splitlines()[-1].startswith("Error: ") and error in result.stderr), (
+        result.stderr
+    )
