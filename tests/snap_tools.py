@@ -92,8 +92,10 @@ def write_orbit(product: Path, folder: Path, kind: str = "POEORB", valid: str = 
         for time, place, speed in zip(note.orbit_times, note.orbit_position_m, note.orbit_velocity_m_s, strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
+    start, stop = (f"{v[:4]}-{v[4:6]}-{v[6:8]}T{v[9:11]}:{v[11:13]}:{v[13:15]}" for v in valid.split("_"))
     path.write_text(
-        f"<Earth_Explorer_File><Earth_Explorer_Header><Fixed_Header><Mission>Sentinel-{mission[1:]}</Mission></Fixed_Header>"
+        f"<Earth_Explorer_File><Earth_Explorer_Header><Fixed_Header><Mission>Sentinel-{mission[1:]}</Mission><Validity_Period>"
+        f"<Validity_Start>UTC={start}</Validity_Start><Validity_Stop>UTC={stop}</Validity_Stop></Validity_Period></Fixed_Header>"
         "<Variable_Header><Ref_Frame>EARTH_FIXED</Ref_Frame></Variable_Header></Earth_Explorer_Header>"
         f"<Data_Block type='xml'><List_of_OSVs count='{len(vectors)}'>{''.join(vectors)}</List_of_OSVs></Data_Block></Earth_Explorer_File>"
     )
