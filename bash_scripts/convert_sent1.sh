@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The historic run for Sentinel-1: for each area of a text file, each product and both polarisations, one result.
+set -euo pipefail
 self=$(dirname "$(readlink -f "$0")")
 case ${1:-} in -h | --help)
     cat <<'HELP'

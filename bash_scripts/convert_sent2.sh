@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The historic run for Sentinel-2: for each area of a text file, each product and each of B2, B3, B4, B8, one result.
+set -euo pipefail
 self=$(dirname "$(readlink -f "$0")")
 case ${1:-} in -h | --help)
     cat <<'HELP'

@@ -27,8 +27,7 @@ job_memory_mib() {
         value=$(to_mib "$SLURM_MEM_PER_CPU") && value=$((value * $(job_threads)))
         [ "$value" -lt "$smallest" ] && smallest=$value
     fi
-    for file in "${CGROUP:-/sys/fs/cgroup}$(own_group)/memory.max" "${CGROUP:-/sys/fs/cgroup}/memory.max" \
-        "${CGROUP:-/sys/fs/cgroup}/memory/memory.limit_in_bytes"; do
+    while IFS= read -r file; do
         if [ -r "$file" ]; then
             value=$(<"$file")
             # "max", and the huge number of older kernels, mean no limit
@@ -36,12 +35,24 @@ job_memory_mib() {
                 smallest=$((value / 1048576))
             fi
         fi
-    done
+    done < <(group_files)
     printf '%s\n' "$smallest"
 }
 
-# own_group: path of this process in the unified control group tree, empty when unknown
-own_group() { sed -n 's/^0:://p' "${CGROUP_SELF:-/proc/self/cgroup}" 2>/dev/null | sed 's:/$::' || true; }
+# group_files: files with the memory limit of this process's control group and of all above it: batch systems set the
+# limit on the job, and the process is some levels below. Both kinds of kernel trees
+group_files() {
+    local root=${CGROUP:-/sys/fs/cgroup} groups=${CGROUP_SELF:-/proc/self/cgroup} path
+    path=$(sed -n 's/^0:://p' "$groups" 2>/dev/null | head -n 1) || path=''
+    while [ -n "$path" ] && [ "$path" != / ]; do printf '%s\n' "$root$path/memory.max"; path=${path%/*}; done
+    printf '%s\n' "$root/memory.max"
+    path=$(sed -n 's/^[0-9]*:[a-z,]*memory[a-z,]*://p' "$groups" 2>/dev/null | head -n 1) || path=''
+    while [ -n "$path" ] && [ "$path" != / ]; do
+        printf '%s\n' "$root/memory$path/memory.limit_in_bytes"
+        path=${path%/*}
+    done
+    printf '%s\n' "$root/memory/memory.limit_in_bytes"
+}
 
 # share_of NUMBER FACTOR: whole part of the product
 share_of() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%d\n", a * b}'; }

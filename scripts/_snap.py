@@ -34,7 +34,7 @@ def run_snap_s1(ctx: Context) -> Report:
     plan_choice(ctx, "poeorb")  # settings that SNAP cannot do are refused before the first product
     for item in ctx.todo(paths, unit="product"):
         with item, open_product(paths[item.id]) as product:
-            _snap_input.check(paths[item.id], ctx.conf.preprocess.polarisations, (), ctx.conf.preprocess.verify)
+            _snap_input.check(paths[item.id], polarisations(ctx, product), (), ctx.conf.preprocess.verify)
             _skip_outside(ctx, item, product, grid)
             dim = execute(ctx, plan_s1(ctx, item.id, paths[item.id], product, grid))
             _adopt(ctx, item, product, dim, grid)
@@ -53,9 +53,20 @@ def adopt_s1(ctx: Context, dims: Sequence[Path]) -> Report:
                 discard(ctx, chosen[item.id])
         else:
             _skip_if_outside(ctx, item, paths[item.id], grid)
+    leave_the_rest(ctx, paths, chosen)
+    return _report(ctx, paths, grid)
+
+
+def leave_the_rest(ctx: Context, paths: Mapping[str, Path], chosen: Mapping[str, Path]) -> None:
+    """End of an adoption: products that nobody has done yet leave the stage open.
+
+    raises  InputError when a chosen product is not in the part of this call
+    """
+    missed = [name for name in chosen if ctx.status_of(name) == ""]
+    if missed and not ctx.options.dry_run:
+        raise InputError(f"{missed[0]} belongs to another part of the products.", "Give its --part, or none.")
     if any(ctx.status_of(name) == "" for name in paths):
         ctx.stop()
-    return _report(ctx, paths, grid)
 
 
 def match_products(dims: Iterable[Path], paths: Mapping[str, Path]) -> dict[str, Path]:
@@ -73,6 +84,15 @@ def match_products(dims: Iterable[Path], paths: Mapping[str, Path]) -> dict[str,
             )
         chosen[fitting[0]] = dim
     return chosen
+
+
+def polarisations(ctx: Any, product: SafeProduct) -> tuple[str, ...]:
+    """Polarisations to process; the word `available` means those that the product holds."""
+    wanted: Any = ctx.conf.preprocess.polarisations
+    if wanted != "available":
+        return tuple(wanted)
+    there = safe_s1.find_members(product)
+    return tuple(name for name in ("VV", "VH") if name in there and there[name].measurement is not None)
 
 
 def target_grid(ctx: Any) -> Grid:
@@ -129,7 +149,7 @@ def plan_s1(ctx: Any, name: str, path: Path, product: SafeProduct, grid: Grid) -
     orbit, orbits = _orbit(ctx, product)
     choice = plan_choice(ctx, orbit)
     dem, _, nodata = heights_of(ctx)
-    pols = tuple(conf.polarisations)
+    pols = polarisations(ctx, product)
     bands = [f"Gamma0_{pol}" for pol in pols] + ["layoverShadowMask"] + ["localIncidenceAngle"] * conf.incidence
     text = snap_graph.s1_graph((config.ROOT / "snap-confs/s1_grd.xml").read_text(encoding="utf-8"), choice)
     variables = {
@@ -150,7 +170,8 @@ def plan_choice(ctx: Any, orbit: snap_graph.Orbit) -> snap_graph.S1Choice:
         raise ConfigError(
             f"area.pixel_m is {pixel_m:g}; the graphs make 10 or 20 m.", "Use 10 or 20, or the native engine."
         )
-    if not conf.flatten:
+    flatten: Any = conf.flatten
+    if not getattr(flatten, "enabled", flatten):
         raise ConfigError("preprocess.flatten is false; the graphs of SNAP always flatten.", "Use the native engine.")
     _, vertical, _ = heights_of(ctx)
     filtered = conf.speckle.filter
@@ -209,7 +230,7 @@ def _adopt(ctx: Context, item: Any, product: SafeProduct, dim: Path, grid: Grid)
     """One product of gpt to the contract's files, after the proof that the wanted orbit was applied."""
     conf = ctx.conf.preprocess
     opened = dimap.open_dimap(dim)
-    bands: dict[str, str] = {pol: f"Gamma0_{pol}" for pol in conf.polarisations}
+    bands: dict[str, str] = {pol: f"Gamma0_{pol}" for pol in polarisations(ctx, product)}
     angle = ["localIncidenceAngle"] * conf.incidence
     dimap.check_bands(opened, [*bands.values(), "layoverShadowMask", *angle])
     note, done = _note(product), done_by(dim)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scripts import _contract_s2, _snap_input
 from scripts._context import Context, Report
-from scripts._snap import match_products
+from scripts._snap import leave_the_rest, match_products
 from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt
 from utils.io import dimap, safe_s2, snap_graph
 from utils.io.download_lock import products_of
@@ -68,8 +68,7 @@ def adopt_s2(ctx: Context, dims: Sequence[Path]) -> Report:
                 discard(ctx, chosen[item.id])
         else:
             _skip_if_outside(ctx, item, paths[item.id], grid)
-    if any(ctx.status_of(name) == "" for name in paths):
-        ctx.stop()
+    leave_the_rest(ctx, paths, chosen)
     return _report(ctx, paths, grid)
 
 

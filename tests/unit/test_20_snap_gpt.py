@@ -122,3 +122,38 @@ def test_the_stand_in_is_as_strict_as_gpt(
     assert (not error) or (result.stderr.splitlines()[-1].startswith("Error: ") and error in result.stderr), (
         result.stderr
     )
+
+
+def memory_of_job(folder: Path, **env: str) -> int:
+    code = f". {ROOT}/bash_scripts/lib.sh; . {ROOT}/bash_scripts/snap_lib.sh; job_memory_mib"
+    (folder / "meminfo").write_text("MemTotal:       16777216 kB\nMemFree: 1 kB\n")
+    (folder / "none").write_text("")
+    base = {
+        "PATH": "/usr/bin:/bin",
+        "MEMINFO": str(folder / "meminfo"),
+        "CGROUP": str(folder / "cg"),
+        "CGROUP_SELF": str(folder / "none"),
+    }
+    result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True, env=base | env)
+    return int(result.stdout)
+
+
+def test_memory_of_the_job(tmp_path: Path) -> None:
+    """The smallest of machine, scheduler and control group; a limit may be set some levels above the process."""
+    assert memory_of_job(tmp_path) == 16384
+    assert memory_of_job(tmp_path, SLURM_MEM_PER_NODE="0") == 16384, "0 means all of the node"
+    assert memory_of_job(tmp_path, SLURM_MEM_PER_NODE="8000", SLURM_MEM_PER_CPU="100") == 8000
+    assert memory_of_job(tmp_path, SLURM_MEM_PER_CPU="500", SLURM_CPUS_PER_TASK="4") == 2000
+    job = tmp_path / "cg/slurm/job_1/step_0/task_0"
+    job.mkdir(parents=True)
+    (job / "memory.max").write_text("max\n")
+    (tmp_path / "cg/slurm/job_1/memory.max").write_text(f"{3000 << 20}\n")
+    (tmp_path / "self2").write_text("0::/slurm/job_1/step_0/task_0\n")
+    assert memory_of_job(tmp_path, CGROUP_SELF=str(tmp_path / "self2")) == 3000
+    assert memory_of_job(tmp_path, CGROUP_SELF=str(tmp_path / "self2"), SLURM_MEM_PER_NODE="2500") == 2500
+    old = tmp_path / "cg/memory/slurm/uid_0/job_2/step_0"
+    old.mkdir(parents=True)
+    (old / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    (old.parent / "memory.limit_in_bytes").write_text(f"{1500 << 20}\n")
+    (tmp_path / "self1").write_text("4:memory:/slurm/uid_0/job_2/step_0\n3:cpu,cpuacct:/x\n0::/\n")
+    assert memory_of_job(tmp_path, CGROUP_SELF=str(tmp_path / "self1")) == 1500

@@ -299,6 +299,23 @@ def test_heights_for_snap(scene: Path, tmp_path: Path) -> None:
         _snap_run.heights_of(context(tmp_path, scene, dem=Dem(path=str(tmp_path / "h.vrt"), vertical="EGM96")))
 
 
+def test_coverage_and_outside(scene: Path, tmp_path: Path) -> None:
+    far = Grid(32755, 600000.0, 6000000.0, 10.0, -10.0, SIZE_PX, SIZE_PX)
+    with open_product(s1(scene)) as product:
+        assert _snap.coverage(product, GRID) == pytest.approx(1.0)
+        assert _snap.coverage(product, far) == 0
+        with pytest.raises(Skipped, match=r"covers 0.0 % of the area"):
+            _snap._skip_outside(context(tmp_path, scene), Item("x"), product, far)
+
+
+def test_noise_that_the_product_lacks(scene: Path) -> None:
+    done = _snap.Done(known=True, noise=True)
+    with open_product(s1(scene)) as product:
+        states = [_snap._noise_removed(product, "VV", *how) for how in (
+            (done, False), (done, True), (_snap.Done(known=True), False), (_snap.Done(), False))]  # fmt: skip
+    assert states == ["yes", "already", "off", "unknown"]
+
+
 # -- Sentinel-2 --------------------------------------------------------------------------------------------------------
 
 

@@ -90,12 +90,10 @@ def open_dimap(path: Path) -> Dimap:
             bands[band.name] = band
     if not bands:
         raise InputError(f"{path.name}: it holds no band.", _AGAIN)
-    attributes = {
-        (entry.get("name") or ""): (entry.text or "").strip()
-        for element in root.iter("MDElem")
-        if element.get("name") == "Abstracted_Metadata"
-        for entry in element.findall("MDATTR")
-    }
+    # the first is the product's own; products that were merged into it bring theirs further down
+    own = next((element for element in root.iter("MDElem") if element.get("name") == "Abstracted_Metadata"), None)
+    entries = own.findall("MDATTR") if own is not None else []
+    attributes = {(entry.get("name") or ""): (entry.text or "").strip() for entry in entries}
     return Dimap(path, _grid(root, infos, next(iter(bands.values())), path), bands, attributes)
 
 
