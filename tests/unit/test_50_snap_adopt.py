@@ -201,8 +201,9 @@ def test_missing_band_and_other_grid(scene: Path, tmp_path: Path) -> None:
 def test_row_blocks_do_not_change_the_files(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(2).uniform(0.01, 0.5, (SIZE_PX, SIZE_PX)).astype(np.float32)
     dim = s1_dim(tmp_path / "d", Gamma0_VV=values)
+    monkeypatch.setattr(_contract, "_QUICKLOOK_PX", 16)  # every fourth row, and blocks that do not begin at one
     _, one = adopt(context(tmp_path / "one", scene), s1(scene), dim)
-    monkeypatch.setattr(_snap, "_BLOCK_ROWS", 48)
+    monkeypatch.setattr(_snap, "_BLOCK_ROWS", 50)
     _, many = adopt(context(tmp_path / "many", scene), s1(scene), dim)
     for path in one.iterdir():
         if path.suffix == ".tif":
