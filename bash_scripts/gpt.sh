@@ -139,12 +139,16 @@ interrupted() {
 trap clean EXIT
 trap interrupted INT TERM USR1
 
-# What killed runs of this host left behind
-for old in "$outdir/.tmp.$host."*; do
-    if [ -d "$old" ] && ! kill -0 "${old##*.}" 2>/dev/null && [ "${KEEP_TMP:-}" != 1 ]; then rm -rf -- "$old"; fi
+# What killed runs of this host left behind. A number that another program has by now, or a dead process that nobody
+# has collected, is not a running gpt.sh
+for old in "$outdir/.tmp.$host."* "$userbase/s2cr-snap.$host."*; do
+    pid=${old##*".$host."} pid=${pid%%.*}
+    if [ -d "$old" ] && [ -O "$old" ] && ! grep -qs 'gpt\.sh' "/proc/$pid/cmdline" && [ "${KEEP_TMP:-}" != 1 ]; then
+        rm -rf -- "$old"
+    fi
 done
 
-userdir=$(mktemp -d -- "$userbase/s2cr-snap.XXXXXX")
+userdir=$(mktemp -d -- "$userbase/s2cr-snap.$host.$$.XXXXXX")
 java=("-J-Xmx${heap}M" "-J-Dsnap.userdir=$userdir")
 diag=$("$gpt" --diag "${java[@]}" </dev/null 2>"$log") || {
     tail -n 20 -- "$log" >&2

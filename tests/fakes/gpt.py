@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 import time
 import zipfile
@@ -347,10 +346,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def remove(folder: Path) -> None:
-    """Forget what an earlier test wrote."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from tests.fakes import gpt  # under its own name, so that the errors of gpt_pixels are the same class
+
+    sys.exit(gpt.main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -328,24 +329,57 @@ def test_script_with_a_failing_product_is_71(work: Work) -> None:
     assert result.returncode == 0 and len(work.gpt.calls()) == 3, result.stderr
 
 
-def test_killed_and_run_again_gives_equal_bytes(finished: Work, work: Work) -> None:
+def stand_ins(folder: Path) -> list[int]:
+    """Process ids of stand-ins that work below a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (entry / "cmdline").read_text()
+        except OSError:
+            continue
+        if "tests.fakes.gpt" in text and str(folder) in text:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+def test_killed_and_run_again_gives_equal_bytes(finished: Work, work: Work, number: signal.Signals) -> None:
+    first = next(iter(work.products("S2")))
     process = subprocess.Popen(
         [ROOT / "s2cr", "preprocess_s2", work.conf], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=work.gpt.environment(FAKE_GPT_FAIL="hang"), start_new_session=True,
+        env=work.gpt.environment(FAKE_GPT_FAIL="hang", FAKE_GPT_ONLY=list(work.products("S2"))[1]), start_new_session=True,
     )  # fmt: skip
-    end = time.monotonic() + 60
+    end = time.monotonic() + 90
     while not list((work.work / "snap/sentinel2").glob(".tmp.*/half.img")):
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 75, err
-    deadline = time.monotonic() + 20
-    while left_behind(work.work / "snap/sentinel2") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left_behind(work.work / "snap/sentinel2") == [] and work.gpt.user_folders() == []
+    if number == signal.SIGTERM:
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 75, err
+        deadline = time.monotonic() + 20
+        while (left_behind(work.work / "snap/sentinel2") or stand_ins(work.gpt.folder)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert left_behind(work.work / "snap/sentinel2") == [] and work.gpt.user_folders() == []
+    else:  # the stage and gpt.sh die at once; gpt has a session of its own and is ended here
+        os.killpg(process.pid, number)
+        process.communicate(timeout=30)
+        for pid in stand_ins(work.gpt.folder):
+            os.kill(pid, signal.SIGKILL)
+        while stand_ins(work.gpt.folder):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert len(work.gpt.user_folders()) == 1
+        (left,) = left_behind(work.work / "snap/sentinel2")
+        assert left.startswith(".tmp."), "only a temporary folder is left"
+    assert stand_ins(work.gpt.folder) == []
+    kept = pixels(work, "sentinel2")
+    assert kept and all(name.startswith(first) for name in kept)
+    calls = len(work.gpt.calls())
     work.run("preprocess_s2")
+    assert len(work.gpt.calls()) == calls + 1, "the finished product is not repeated"
     assert pixels(work, "sentinel2") == pixels(finished, "sentinel2")
+    assert left_behind(work.work / "snap/sentinel2") == [] and work.gpt.user_folders() == []
 
 
 # -- the historic scripts: areas of a text file x products x polarisations or bands --------------------------------------

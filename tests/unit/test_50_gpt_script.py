@@ -230,6 +230,28 @@ def test_failures_leave_nothing_and_name_the_log(gpt: Gpt, product: Path, kind: 
     assert convert(gpt, product).returncode == 0, "the same command works when the cause is gone"
 
 
+def test_dead_options_and_precedence_of_the_stand_in(gpt: Gpt, product: Path) -> None:
+    """What the scripts rely on: -t, -f and -x do nothing beside a Write node, and -P wins over -p."""
+    out, ignored, values = gpt.folder / "o", gpt.folder / "ignored.dim", gpt.folder / "values.txt"
+    out.mkdir()
+    values.write_text("bands=B4\n# comment\naoi_wkt=POLYGON EMPTY\n")
+    given = [f"-P{pair}" for pair in (f"input={product}", f"output={out}/X.dim", f"aoi_wkt={AREA}")]
+    result = subprocess.run(
+        [gpt.program, ROOT / "snap-confs/s2_l2a_band.xml", "-e", "-x", "-t", ignored, "-f", "GeoTIFF", "-p", values, *given, "-c", "64M", "-q", "2"],
+        capture_output=True, text=True, check=False, env=gpt.environment(HOME=str(gpt.folder)),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert sorted(dimap.open_dimap(out / "X.dim").bands) == ["B4"] and not ignored.exists()
+
+
+def test_a_region_outside_is_70_with_the_reason(gpt: Gpt, product: Path) -> None:
+    far = "POLYGON ((10 50, 10.1 50, 10.1 50.1, 10 50.1, 10 50))"
+    result = convert(gpt, product, "bands=B2,B8", f"aoi_wkt={far}")
+    refused(gpt, result, 70, "Error: [NodeId: Subset] No intersection with source product boundary")
+    result = gpt.run("gpt.sh", "--band", "B3", GRAPH, product, gpt.folder / "out", "bands=B3", VALUES[1])
+    refused(gpt, result, 70, "Error: [NodeId: Subset] reference band B2 does not exist")
+
+
 def test_last_twenty_lines_of_the_log(gpt: Gpt, product: Path) -> None:
     talker = gpt.folder / "bin/talker"
     lines = "".join(f"echo line {n} >&2\n" for n in range(1, 41))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -47,6 +49,29 @@ def test_check(tmp_path: Path, radar: Path) -> None:
     (tmp_path / "X.zip").write_bytes(b"no zip")
     broken = call("snap_check", graph, "--version", "12", "--input", tmp_path / "X.zip", *names)
     assert broken.returncode == 66 and "not a readable zip" in broken.stderr
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif("S2CR_DATA" not in os.environ, reason="S2CR_DATA is not set")
+@pytest.mark.parametrize(
+    ("name", "verify", "text"),
+    [
+        (
+            "S1A_IW_GRDH_1SDV_20210809T173953",
+            "size",
+            "-vv-20210809t173953-.* has 0 bytes, manifest.safe says 872232364",
+        ),
+        ("S1A_IW_GRDH_1SDV_20210809T173953", "off", "the measurement of VV is empty"),
+        ("S1B_IW_GRDH_1SDV_20211223T051122", "size", "has 434506 bytes, manifest.safe says 872345960"),
+        ("S1A_IW_GRDH_1SDV_20150222T170725", "size", "polarisation VV is missing; the product holds none"),
+    ],
+)
+def test_incomplete_real_products_never_reach_gpt(name: str, verify: str, text: str) -> None:
+    (product,) = (Path(os.environ["S2CR_DATA"]) / "sentinel1").glob(f"{name}*.zip")
+    graph = ROOT / "snap-confs/s1_grd.xml"
+    names = ("input", "output", "aoi_wkt", "dem", "dem_nodata", "crs", "speckle")
+    found = call("snap_check", graph, "--version", "12", "--input", product, "--pol", "VV", "--verify", verify, *names)
+    assert found.returncode == 66 and re.search(text, found.stderr), found.stderr
 
 
 def test_graph() -> None:
