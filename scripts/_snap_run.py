@@ -59,11 +59,13 @@ class GptRun:
 
 
 def check_engine(ctx: Any) -> snap_gpt.Diagnosis:
-    """gpt is there and has the wanted version.
+    """gpt is there and has the wanted version; a dry run does not need it.
 
     raises  ExternalError (70) else, before any product is touched
     """
     conf = ctx.conf.snap
+    if ctx.options.dry_run:
+        return snap_gpt.Diagnosis(0, "", "", "")
     gpt = snap_gpt.find_gpt(conf.gpt)
     if gpt is None:
         raise ExternalError(

@@ -347,6 +347,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from tests.fakes import gpt  # under its own name, so that the errors of gpt_pixels are the same class
+    # under its own name, so that the errors of gpt_pixels are the same class
+    from tests.fakes import gpt as named  # noqa: PLW0406
 
-    sys.exit(gpt.main(sys.argv[1:]))
+    sys.exit(named.main(sys.argv[1:]))

@@ -205,6 +205,11 @@ def test_restituted_instead_of_precise_is_never_taken_in_silence(work: Work) -> 
     assert not (work.work / "preprocessed/sentinel1").exists() and work.snap_left() == []
 
 
+def test_a_dry_run_needs_no_gpt(work: Work) -> None:
+    assert "would do 2 products" in work.run("preprocess_s1", "--dry-run", SNAP_GPT="/no/gpt")
+    assert "would do 2 products" in work.run("preprocess_s2", "--dry-run", SNAP_GPT="/no/gpt")
+
+
 @pytest.mark.parametrize(
     ("env", "conf", "text"),
     [
