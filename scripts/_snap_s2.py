@@ -79,7 +79,7 @@ def plan_s2(ctx: Any, name: str, path: Path, product: SafeProduct, grid: Grid) -
     bands = [snap_name(band) for band in _sentinel2.bands_of(ctx.conf)]
     fine = [snap_name(band) for band in _sentinel2.bands_of(ctx.conf) if band in safe_s2.BANDS_10M]
     if not fine:
-        raise ConfigError("the bands hold none of 10 m; the graph needs one as reference.", "Add B02.")
+        raise ConfigError("no 10 m band is wanted; the graph needs one as reference.", "Add B02.")
     base = (config.ROOT / "snap-confs/s2_l2a.xml").read_text(encoding="utf-8")
     reference = "B2" if "B2" in fine else fine[0]
     text = snap_graph.s2_graph(base, "resample" if len(fine) < len(bands) else "plain", reference)
