@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from utils.science.cloud import CloudStats, scl_statistics
-from utils.science.reflectance import bilinear_2x, cloud_codes, nearest_2x, to_reflectance
+from utils.science.cloud import CloudClasses, CloudStats, scl_statistics
+from utils.science.grid import Grid
+from utils.science.reflectance import (
+    bilinear_2x,
+    block_means,
+    cloud_codes,
+    nearest_2x,
+    nearest_on,
+    to_reflectance,
+    with_gaps,
+)
 
 
 def test_values_by_hand() -> None:
@@ -90,3 +99,63 @@ def test_statistics_of_classes() -> None:
         scl_statistics(scl, np.zeros(scl.shape, bool))
     with pytest.raises(ValueError, match="differ"):
         scl_statistics(scl, inside[:1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_bilinear_with_holes_by_brute_force(seed: int) -> None:
+    """Every fine pixel from the distances of all coarse centres: tent weights of the valid ones, renormalised."""
+    rng = np.random.default_rng(seed)
+    a = rng.uniform(0.01, 0.6, (6, 7)).astype(np.float32)
+    a[rng.random(a.shape) < 0.3] = np.nan
+    y, x = np.arange(8) / 2 + 0.75, np.arange(10) / 2 + 0.75
+    tent_y = np.maximum(1 - np.abs(y[:, None] - np.arange(6)), 0)
+    tent_x = np.maximum(1 - np.abs(x[:, None] - np.arange(7)), 0)
+    weights = tent_y[:, None, :, None] * tent_x[None, :, None, :] * np.isfinite(a)
+    own = np.isfinite(a[np.rint(y).astype(int)][:, np.rint(x).astype(int)])
+    with np.errstate(invalid="ignore"):
+        expected = (weights * np.nan_to_num(a)).sum(axis=(2, 3)) / weights.sum(axis=(2, 3))
+    fine = bilinear_2x(a)
+    assert np.array_equal(np.isfinite(fine), own)
+    assert fine[own] == pytest.approx(expected[own], rel=1e-6)
+    if own.any():
+        assert np.nanmin(fine) >= np.nanmin(a) * (1 - 1e-7) and np.nanmax(fine) <= np.nanmax(a) * (1 + 1e-7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 95))
+def test_growth_equals_the_distance_transform(seed: int, distance_m: float) -> None:
+    scl = np.where(np.random.default_rng(seed).random((23, 31)) < 0.03, 9, 4).astype(np.uint8)
+    far_m = ndimage.distance_transform_edt(scl != 9, sampling=10.0)
+    expected = (far_m <= distance_m + 1e-5) & (scl == 9).any()
+    assert np.array_equal(cloud_codes(scl, distance_m, 10.0) == 1, expected)
+
+
+def test_another_detector_replaces_cloud_alone() -> None:
+    scl = np.array([[9, 4, 3, 11, 1, 0]], np.uint8)
+    cloud = np.array([[False, True, True, True, True, True]])
+    assert cloud_codes(scl, 0, 10, cloud=cloud).tolist() == [[0, 1, 1, 1, 4, 255]]
+    assert cloud_codes(scl, 0, 10, cloud=~cloud).tolist() == [[1, 0, 2, 3, 4, 255]]
+    assert with_gaps(np.full((1, 6), 2, np.uint8), scl).tolist() == [[2, 2, 2, 2, 4, 255]]
+
+
+def test_classes_have_the_meaning_that_is_given() -> None:
+    scl = np.arange(12, dtype=np.uint8)[None]
+    classes = CloudClasses(cloud=(7, 9), shadow=(2, 3), snow=(), defective=(1, 10))
+    assert cloud_codes(scl, 0, 10, classes).tolist() == [[255, 4, 2, 2, 0, 0, 0, 1, 0, 1, 4, 0]]
+
+
+def test_nearest_on_another_grid() -> None:
+    source = Grid(32755, 0.0, 120.0, 60.0, -60.0, 2, 2)
+    target = Grid(32755, 20.0, 100.0, 20.0, -20.0, 5, 6)
+    got = nearest_on(np.array([[1, 2], [3, 4]], np.uint8), source, target, 9)
+    assert got.tolist() == [[1, 1, 2, 2, 2, 9]] * 2 + [[3, 3, 4, 4, 4, 9]] * 3
+    assert nearest_on(np.array([[1, 2], [3, 4]], np.uint8), source, target, 9, 1, 3).tolist() == got[1:3].tolist()
+    with pytest.raises(ValueError, match="different coordinate systems"):
+        nearest_on(np.zeros((2, 2), np.uint8), source, Grid(32756, 0.0, 0.0, 10.0, -10.0, 1, 1), 9)
+
+
+def test_block_means_leave_out_holes() -> None:
+    a = np.array([[1, 2, np.nan, np.nan], [3, np.nan, np.nan, np.nan]], np.float32)
+    assert block_means(a, 2).tolist()[0][0] == 2.0 and np.isnan(block_means(a, 2)[0, 1])
+    assert block_means(a, 1) is a

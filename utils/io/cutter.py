@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from utils.io import raster
-from utils.io.acquisitions import Acquisition
+from utils.io.acquisitions import LOWEST, Acquisition, check_datatake, core_of, rank
 from utils.science.grid import Grid, Window
 from utils.workflow.errors import InputError
 
@@ -39,10 +38,15 @@ class DateRasters:
     """All products of one date; where several cover a pixel, the first one with data wins. Use as context manager.
 
     A date without Sentinel-2 gives NaN reflectance and cloud code 255: it can be simulated but not judged.
-    raises  InputError when a raster is missing, or when two differ in coordinate system, transform or shape
+    Bands and cloud code of a pixel come from one product with data in all bands: the first, in the order of the pair
+    list, of those that the pixel lies farthest inside (acquisitions.rank).
+    raises  InputError when a raster is missing, when two differ in coordinate system, transform or shape, or when
+            Sentinel-2 products are of several datatakes
     """
 
     def __init__(self, root: Path, date: Acquisition, optical_bands: Sequence[str]) -> None:
+        check_datatake(date.s2)
+        self._cores = [core_of(root, "sentinel2", name) for name in date.s2]
         self._n_optical = len(optical_bands)
         self._stack = ExitStack()
         try:
@@ -98,14 +102,25 @@ class DateRasters:
             known = empty & ((bits & _NO_SAR_SAMPLE) > 0) & ((mask & _NO_SAR_SAMPLE) == 0)
             bits = np.where(here | known if number else True, mask, bits).astype(np.uint8)
             sar = np.where(here, np.stack([vv, vh]), sar)
+        optical, cloud = self._optical(window)
+        return Cut(sar.astype(np.float32), optical, np.stack([cloud, bits]))
+
+    def _optical(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Bands and cloud codes; where no product has all bands, the code of the first product that has one."""
+        shape, grid = (window.rows, window.cols), self.grid.window(window)
+        planes = [[reader.read(window)[0] for reader in product] for product in self._s2]
         optical = np.full((self._n_optical, *shape), np.nan, dtype=np.float32)
         cloud = np.full(shape, NO_CLOUD_DATA, dtype=np.uint8)
-        for number, product in enumerate(self._s2):
-            planes: list[Any] = [reader.read(window)[0] for reader in product]
-            here = np.isnan(optical).any(axis=0) & np.isfinite(np.stack(planes[:-1])).all(axis=0)
-            cloud = np.where(here if number else True, planes[-1], cloud).astype(np.uint8)
-            optical = np.where(here, np.stack(planes[:-1]), optical)
-        return Cut(sar.astype(np.float32), optical.astype(np.float32), np.stack([cloud, bits]))
+        best = np.full(shape, LOWEST, np.int32)
+        for core, (*bands, codes) in zip(self._cores, planes, strict=True):
+            ranks = rank(core, grid)
+            here = (ranks > best) & np.isfinite(np.stack(bands)).all(axis=0)
+            for target, values in ((optical, np.stack(bands)), (cloud, codes), (best, ranks)):
+                np.copyto(target, values, where=here)
+        empty = np.isnan(optical).any(axis=0)
+        for *_, codes in planes:
+            np.copyto(cloud, codes, where=empty & (cloud == NO_CLOUD_DATA))
+        return optical, cloud
 
 
 def _describe(grid: Grid) -> str:

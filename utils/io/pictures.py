@@ -32,6 +32,7 @@ RAMPS: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 SEVERITY_RGB = ((60, 90, 60), (250, 240, 140), (253, 190, 80), (240, 110, 50), (190, 30, 40), (90, 0, 60))
 DNBR_RGB = ((20, 90, 40), (120, 180, 110), (60, 90, 60), (250, 240, 140), (253, 190, 80), (240, 110, 50), (150, 0, 60))
+CLOUD_RGB, SHADOW_RGB = (255, 40, 200), (0, 220, 255)
 BURNED_RGB = ((60, 90, 60), (200, 40, 40))
 
 
@@ -100,6 +101,18 @@ def classes(codes: NDArray[np.uint8], colours: Sequence[tuple[int, int, int]]) -
     table = np.full((256, 3), NODATA_RGB, dtype=np.uint8)
     table[: len(colours)] = colours
     return np.asarray(table[codes])
+
+
+def outline(picture: Picture, mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Picture:
+    """The picture with the edge pixels of a mask (H, W) in a colour; the picture's own border is no edge."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    out = picture.copy()
+    out[mask & ~inner] = colour
+    return out
 
 
 def shrink(picture: Picture, max_px: int, *, nearest: bool = False) -> Picture:

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.io import raster
+from utils.io import s2_pixels
 from utils.io.safe import SafeProduct
-from utils.science.grid import Grid, Window
+from utils.science.grid import Grid
 from utils.workflow.errors import ConfigError, InputError
 
 BANDS_10M = ("B02", "B03", "B04", "B08")
@@ -109,31 +109,28 @@ def _main_xml(product: SafeProduct) -> ElementTree.Element:
 
 def _metadata(product: SafeProduct, main: ElementTree.Element, tile: ElementTree.Element) -> S2Metadata:
     where = product.path.name
-    baseline_text = _need(main, ".//PROCESSING_BASELINE", where)
+    baseline_text = need(main, ".//PROCESSING_BASELINE", where)
     baseline = tuple(int(part) for part in baseline_text.split("."))
-    offsets = _offsets(main, where)
+    offsets = parse_offsets(main, where, "BOA_ADD_OFFSET")
     if not offsets and baseline >= _OFFSET_BASELINE:
         raise InputError(f"{where}: baseline {baseline_text} without BOA_ADD_OFFSET_VALUES_LIST.", _AGAIN)
-    special = {
-        (e.findtext("SPECIAL_VALUE_TEXT") or "").strip(): (e.findtext("SPECIAL_VALUE_INDEX") or "").strip()
-        for e in main.iterfind(".//Special_Values")
-    }
+    special = special_values(main)
     images, ending = _images(main, where)
-    epsg, grids = _grids(tile, where)
-    name = _need(main, ".//PRODUCT_URI", where).removesuffix(".SAFE")
+    epsg, grids = parse_grids(tile, where)
+    name = need(main, ".//PRODUCT_URI", where).removesuffix(".SAFE")
     tile_match = re.search(r"_T(\d{2}[A-Z]{3})_", name)
     return S2Metadata(
         name=name,
         level="L2A",
         baseline=baseline,
-        start=_need(main, ".//PRODUCT_START_TIME", where),
-        sensing_time=_need(tile, ".//SENSING_TIME", where),
+        start=need(main, ".//PRODUCT_START_TIME", where),
+        sensing_time=need(tile, ".//SENSING_TIME", where),
         tile=tile_match.group(1) if tile_match else "",
-        quantification=round(float(_need(main, ".//BOA_QUANTIFICATION_VALUE", where))),
+        quantification=round(float(need(main, ".//BOA_QUANTIFICATION_VALUE", where))),
         offsets_dn=offsets,
         offset_source="xml" if offsets else "absent",
-        nodata_dn=int(special.get("NODATA") or 0),
-        saturated_dn=int(special.get("SATURATED") or 65535),
+        nodata_dn=special.get("NODATA", 0),
+        saturated_dn=special.get("SATURATED", 65535),
         images=images,
         ending=ending,
         epsg=epsg,
@@ -144,7 +141,17 @@ def _metadata(product: SafeProduct, main: ElementTree.Element, tile: ElementTree
     )
 
 
-def _need(root: ElementTree.Element, path: str, where: str) -> str:
+def special_values(main: ElementTree.Element) -> dict[str, int]:
+    """NODATA, SATURATED -> digital number, where the product states them."""
+    found = {
+        (e.findtext("SPECIAL_VALUE_TEXT") or "").strip(): (e.findtext("SPECIAL_VALUE_INDEX") or "").strip()
+        for e in main.iterfind(".//Special_Values")
+    }
+    return {name: int(text) for name, text in found.items() if text.isdigit()}
+
+
+def need(root: ElementTree.Element, path: str, where: str) -> str:
+    """Text of an element; InputError when it is missing or empty."""
     text = (root.findtext(path) or "").strip()
     if not text:
         raise InputError(f"{where}: element {path.removeprefix('.//')} is missing in the metadata.", _AGAIN)
@@ -156,14 +163,14 @@ def _percent(main: ElementTree.Element, tile: ElementTree.Element, in_main: str,
     return float(text) if text else None
 
 
-def _offsets(main: ElementTree.Element, where: str) -> dict[str, int]:
-    """Offsets by band name; band_id numbers B8A as 8, so B09 is 9 and B12 is 12."""
+def parse_offsets(main: ElementTree.Element, where: str, tag: str) -> dict[str, int]:
+    """Offsets by band name from the elements `tag`; band_id numbers B8A as 8, so B09 is 9 and B12 is 12."""
     names = {number: band for band, number in _BAND_ID.items()}
     found = {}
-    for element in main.iterfind(".//BOA_ADD_OFFSET"):
+    for element in main.iterfind(f".//{tag}"):
         band, text = names.get(element.get("band_id", "")), (element.text or "").strip()
         if band is None or not re.fullmatch(r"[+-]?\d+(\.0*)?", text):
-            raise InputError(f"{where}: BOA_ADD_OFFSET {text!r} of band_id {element.get('band_id')!r}.", _AGAIN)
+            raise InputError(f"{where}: {tag} {text!r} of band_id {element.get('band_id')!r}.", _AGAIN)
         found[band] = int(float(text))
     return found
 
@@ -181,8 +188,9 @@ def _images(main: ElementTree.Element, where: str) -> tuple[dict[str, str], str]
     return images, ".tif" if granule.get("imageFormat", "").upper() in ("GEOTIFF", "TIFF") else ".jp2"
 
 
-def _grids(tile: ElementTree.Element, where: str) -> tuple[int, dict[int, Grid]]:
-    code = _need(tile, ".//Tile_Geocoding/HORIZONTAL_CS_CODE", where)
+def parse_grids(tile: ElementTree.Element, where: str) -> tuple[int, dict[int, Grid]]:
+    """EPSG code, and resolution in m -> grid, of a MTD_TL.xml."""
+    code = need(tile, ".//Tile_Geocoding/HORIZONTAL_CS_CODE", where)
     epsg = int(code.rpartition(":")[2])
     grids = {}
     for size in tile.iterfind(".//Tile_Geocoding/Size"):
@@ -190,8 +198,8 @@ def _grids(tile: ElementTree.Element, where: str) -> tuple[int, dict[int, Grid]]
         place = tile.find(f".//Tile_Geocoding/Geoposition[@resolution='{step}']")
         if place is None:
             raise InputError(f"{where}: MTD_TL.xml gives no position at {step} m.", _AGAIN)
-        x, y, dx, dy = (float(_need(place, tag, where)) for tag in ("ULX", "ULY", "XDIM", "YDIM"))
-        grids[int(step)] = Grid(epsg, x, y, dx, dy, int(_need(size, "NROWS", where)), int(_need(size, "NCOLS", where)))
+        x, y, dx, dy = (float(need(place, tag, where)) for tag in ("ULX", "ULY", "XDIM", "YDIM"))
+        grids[int(step)] = Grid(epsg, x, y, dx, dy, int(need(size, "NROWS", where)), int(need(size, "NCOLS", where)))
     if not {10, 20} <= grids.keys():
         raise InputError(f"{where}: MTD_TL.xml lacks the 10 m or 20 m grid.", _AGAIN)
     return epsg, grids
@@ -207,8 +215,10 @@ def _footprint(main: ElementTree.Element) -> tuple[tuple[float, float], ...]:
 def members_of(meta: S2Metadata, bands: Sequence[str]) -> list[str]:
     """Image files of the bands and SCL, for verification before pixels are read.
 
-    raises  InputError when the metadata do not list one
+    raises  InputError when the metadata do not list one, or have offsets but none for a band
     """
+    for band in bands:
+        meta.offset_dn(band)
     return [meta.member(band) for band in (*bands, "SCL")]
 
 
@@ -244,6 +254,12 @@ def coarse_grid(grid: Grid, margin_px: int = 0) -> Grid:
     )
 
 
+def image(meta: S2Metadata, band: str) -> s2_pixels.Image:
+    """The image of a band (or SCL) at its native resolution, for utils.io.s2_pixels."""
+    fill = 0 if band == "SCL" else meta.nodata_dn
+    return s2_pixels.Image(meta.member(band), meta.grids[meta.resolution_m(band)], fill)
+
+
 def read_dn(product: SafeProduct, meta: S2Metadata, band: str, grid: Grid) -> NDArray[np.uint16]:
     """Stored numbers of a band on a grid of the band's own resolution; nodata outside the tile.
 
@@ -251,26 +267,7 @@ def read_dn(product: SafeProduct, meta: S2Metadata, band: str, grid: Grid) -> ND
     returns  (rows, cols) uint16 (SCL: classes)
     raises   InputError for a missing or wrong image file
     """
-    own = meta.grids[meta.resolution_m(band)]
-    path = product.gdal_path(meta.member(band))
-    row, col = own.offset_of(grid)
-    fill = 0 if band == "SCL" else meta.nodata_dn
-    out = np.full(grid.shape, fill, np.uint16)
-    top, left = max(row, 0), max(col, 0)
-    bottom, right = min(row + grid.rows, own.rows), min(col + grid.cols, own.cols)
-    with raster.Reader(path) as reader:
-        if reader.grid.shape != own.shape:
-            raise InputError(
-                f"{product.path.name}: {meta.member(band)} has {reader.grid.rows} x {reader.grid.cols} pixels, "
-                f"MTD_TL.xml says {own.rows} x {own.cols}.",
-                _AGAIN,
-            )
-        if reader.grid.epsg and (reader.grid.epsg, reader.grid.x0, reader.grid.y0) != (own.epsg, own.x0, own.y0):
-            raise InputError(f"{product.path.name}: {meta.member(band)} lies elsewhere than MTD_TL.xml says.", _AGAIN)
-        if bottom > top and right > left:
-            inner = reader.read(Window(top, left, bottom - top, right - left))[0]
-            out[top - row : bottom - row, left - col : right - col] = inner
-    return out
+    return s2_pixels.read(product, image(meta, band), grid).astype(np.uint16, copy=False)
 
 
 def grid_overlap(meta: S2Metadata, grid: Grid) -> float:
@@ -282,12 +279,17 @@ def grid_overlap(meta: S2Metadata, grid: Grid) -> float:
     return max(rows, 0) * max(cols, 0) / (grid.rows * grid.cols)
 
 
+def baseline_text(meta: S2Metadata) -> str:
+    """Processing baseline as products write it: 02.12."""
+    return ".".join(f"{part:02d}" for part in meta.baseline)
+
+
 def facts(meta: S2Metadata) -> dict[str, Any]:
     """Metadata as plain JSON values, without file lists."""
     return {
         "name": meta.name,
         "level": meta.level,
-        "baseline": ".".join(f"{part:02d}" for part in meta.baseline),
+        "baseline": baseline_text(meta),
         "start": meta.start,
         "sensing_time": meta.sensing_time,
         "tile": meta.tile,

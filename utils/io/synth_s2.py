@@ -28,7 +28,7 @@ def stored(reflectance: NDArray[np.float32], offset_dn: int | None) -> NDArray[n
     return np.asarray(np.clip(np.rint(reflectance * QUANTIFICATION) - (offset_dn or 0), 1, 65534), dtype=np.uint16)
 
 
-def _jp2(plane: NDArray[np.uint16] | NDArray[np.uint8], grid: Grid) -> bytes:
+def jp2_bytes(plane: NDArray[np.uint16] | NDArray[np.uint8], grid: Grid) -> bytes:
     """Lossless JPEG 2000 with georeference, as bytes."""
     kind = gdal.GDT_Byte if plane.dtype == np.uint8 else gdal.GDT_UInt16
     memory = gdal.GetDriverByName("MEM").Create("", grid.cols, grid.rows, 1, kind)
@@ -80,10 +80,10 @@ def write_l2a(
         target = grid if step == 10 else half
         if plane.shape != target.shape:
             raise ValueError(f"{band} is {plane.shape}, neither the 10 m nor the 20 m grid")
-        files[f"GRANULE/{identity.granule}/IMG_DATA/R{step}m/{prefix}_{band}_{step}m.jp2"] = _jp2(
+        files[f"GRANULE/{identity.granule}/IMG_DATA/R{step}m/{prefix}_{band}_{step}m.jp2"] = jp2_bytes(
             stored(plane, identity.offset_dn), target
         )
-    files[f"{folder_20}/{prefix}_SCL_20m.jp2"] = _jp2(scl, half)
+    files[f"{folder_20}/{prefix}_SCL_20m.jp2"] = jp2_bytes(scl, half)
     images = [member.removesuffix(".jp2") for member in files]
     documents = {
         "MTD_MSIL2A.xml": product_xml(identity, images, ring, scl),

@@ -12,6 +12,19 @@ SCL_CLOUD = (8, 9, 10)  # medium and high probability, thin cirrus
 
 
 @dataclass(frozen=True)
+class CloudClasses:
+    """Which classes of the scene classification count as cloud, shadow, snow and defective."""
+
+    cloud: tuple[int, ...] = SCL_CLOUD
+    shadow: tuple[int, ...] = (SCL_SHADOW,)
+    snow: tuple[int, ...] = (SCL_SNOW,)
+    defective: tuple[int, ...] = (SCL_DEFECTIVE,)
+
+
+CLOUD_CLASSES = CloudClasses()
+
+
+@dataclass(frozen=True)
 class CloudStats:
     """cloud_aoi, shadow_aoi: percent of the valid pixels; valid_aoi: valid share of the area, 0..1."""
 

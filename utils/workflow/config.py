@@ -168,10 +168,34 @@ def _cross_checks(conf: Conf, document: Document) -> list[str]:
         ("preprocess", "multitemporal", "enabled"),
         "preprocess.multitemporal.enabled filters speckle over the dates: preprocess.speckle.filter must be none, or it is filtered twice",
     )
+    _check_clouds(conf, need)
     if conf.source == "search":
         _check_dates(conf, need)
         _check_search(conf, need)
+        _check_bands(conf, need)
     return problems
+
+
+def _check_clouds(conf: Conf, need: Any) -> None:
+    named = conf.preprocess.cloud_classes.model_dump().values()
+    classes = [number for numbers in named for number in numbers]
+    need(
+        len(set(classes)) == len(classes),
+        ("preprocess", "cloud_classes"),
+        "preprocess.cloud_classes: a class has two meanings",
+    )
+
+
+def _check_bands(conf: Conf, need: Any) -> None:
+    """What the stages after preprocess_s2 read must be written by it."""
+    bands = conf.preprocess.s2_bands
+    need(len(set(bands)) == len(bands), ("preprocess", "s2_bands"), "preprocess.s2_bands: a band is listed twice")
+    absent = [band for band in conf.dataset.optical if bands and band not in bands]
+    need(
+        not absent,
+        ("preprocess", "s2_bands"),
+        f"preprocess.s2_bands lacks {', '.join(absent)}, which section dataset uses",
+    )
 
 
 def _check_search(conf: Conf, need: Any) -> None:
