@@ -122,4 +122,6 @@ class Rows:
         self.decoded_rows += last - first
 
     def _broken(self, first: int, last: int, error: Exception) -> InputError:
-        return InputError(f"{self._where}: rows {first} to {last} cannot be decoded ({_short(error) or 'cut or damaged'}).", _AGAIN)
+        return InputError(
+            f"{self._where}: rows {first} to {last} cannot be decoded ({_short(error) or 'cut or damaged'}).", _AGAIN
+        )
