@@ -194,23 +194,25 @@ def _tags(ctx: Context, meta: S2Metadata, units: str, offset_dn: int, **more: ob
 def _band_writer(ctx: Context, path: Path, meta: S2Metadata, band: str, grid: Grid, more: Mapping[str, str]) -> Any:
     resampling = "none" if meta.resolution_m(band) == 10 else "bilinear"
     tags = {**_tags(ctx, meta, "reflectance", meta.offset_dn(band), RESAMPLING=resampling), **more}
-    return row_writer.writer(path, grid, 1, "float32", band_names=(band,), nodata=math.nan, tags=tags)
+    return _writer(ctx, path, grid, "float32", band, math.nan, tags)
 
 
 def _class_writers(
     ctx: Context, item: Any, folder: Path, meta: S2Metadata, grid: Grid, layer: CloudLayer | None
 ) -> list[Any]:
-    conf = ctx.conf.preprocess
-    tags = _tags(ctx, meta, "class", 0, RESAMPLING="nearest")
-    scl = row_writer.writer(item.output(folder / "scl.tif"), grid, 1, "uint8", band_names=("SCL",), nodata=0, tags=tags)
     about = dict(layer.tags) if layer else {"CLOUD_SOURCE": "scl", "SHADOW_SOURCE": "scl"}
     if layer is None or layer.only_cloud:
-        about["DILATED_M"] = f"{conf.cloud_dilate_m:g}"  # of what the scene classes give
-    tags = _tags(ctx, meta, "code", 0, RESAMPLING="nearest", **about)
-    cloud = row_writer.writer(
-        item.output(folder / "cloud.tif"), grid, 1, "uint8", band_names=("CLOUD",), nodata=255, tags=tags
-    )
-    return [scl, cloud]
+        about["DILATED_M"] = f"{ctx.conf.preprocess.cloud_dilate_m:g}"  # of what the scene classes give
+    scl, cloud = (item.output(folder / f"{name}.tif") for name in ("scl", "cloud"))
+    return [
+        _writer(ctx, scl, grid, "uint8", "SCL", 0, _tags(ctx, meta, "class", 0, RESAMPLING="nearest")),
+        _writer(ctx, cloud, grid, "uint8", "CLOUD", 255, _tags(ctx, meta, "code", 0, RESAMPLING="nearest", **about)),
+    ]
+
+
+def _writer(ctx: Context, path: Path, grid: Grid, dtype: str, name: str, nodata: float, tags: Mapping[str, str]) -> Any:
+    threads = ctx.conf.preprocess.threads
+    return row_writer.writer(path, grid, 1, dtype, band_names=(name,), nodata=nodata, tags=tags, threads=threads)
 
 
 def _records(

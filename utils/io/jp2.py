@@ -109,19 +109,19 @@ class Rows:
         last = min((first // self._step + 1) * self._step, self.grid.rows)
         before = gdal.GetThreadLocalConfigOption("GDAL_NUM_THREADS")
         gdal.SetThreadLocalConfigOption("GDAL_NUM_THREADS", self._threads)
-        gdal.ErrorReset()
         try:
             pixels = self._dataset.GetRasterBand(1).ReadAsArray(left, first, right - left, last - first)
-            said = gdal.GetLastErrorMsg() if gdal.GetLastErrorType() >= gdal.CE_Warning else ""
         except RuntimeError as error:
             raise self._broken(first, last, error) from error
         finally:
             gdal.SetThreadLocalConfigOption("GDAL_NUM_THREADS", before)
-        if pixels is None or said:
-            raise self._broken(first, last, RuntimeError(said or "no pixels"))
+        if pixels is None:
+            raise self._broken(first, last, RuntimeError())
         self._kept.append((first, pixels))
         self._next = last
         self.decoded_rows += last - first
 
     def _broken(self, first: int, last: int, error: Exception) -> InputError:
-        return InputError(f"{self._where}: rows {first} to {last} cannot be decoded ({_short(error)}).", _AGAIN)
+        return InputError(
+            f"{self._where}: rows {first} to {last} cannot be decoded ({_short(error) or 'cut or damaged'}).", _AGAIN
+        )
