@@ -167,6 +167,10 @@ if [ -n "$real" ] && [ "$real" -lt $((heap * 9 / 10)) ]; then
     say "gpt.sh: the heap is $real MiB, not the $heap MiB asked for: this gpt ignores -J-Xmx. Set -Xmx in its vmoptions file."
     heap=$real
 fi
+if [ -n "$real" ] && [ "$real" -gt $((memory * 21 / 20)) ]; then
+    die 65 "gpt takes a heap of $real MiB from its vmoptions file; the job may use $memory MiB." \
+        "Remove -Xmx from gpt.vmoptions: it wins over snap.heap (SNAP_HEAP)."
+fi
 cache=$(to_mib "${SNAP_CACHE:-$(share_of "$heap" 0.5)M}") || die 65 "SNAP_CACHE is ${SNAP_CACHE:-}." "Write it as 10G or 3000M."
 if [ "$cache" -ge "$(share_of "$heap" 0.75)" ] || [ "$cache" -gt "$memory" ]; then
     die 65 "A cache of $cache MiB does not fit: it must be below 0.75 of the heap ($heap MiB; the job may use $memory MiB)." \

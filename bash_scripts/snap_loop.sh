@@ -34,7 +34,7 @@ from_conf() {
     plan=$(mktemp)
     # shellcheck disable=SC2064 # the name is known now
     trap "rm -f -- '$plan'" EXIT
-    "$root/s2cr" snap_plan "$conf" --sensor "$sensor" ${part:+"$part"} >"$plan" || exit $?
+    "$root/s2cr" snap_plan "$conf" --check --sensor "$sensor" ${part:+"$part"} >"$plan" || exit $?
     while IFS= read -r -d '' -u 3 record; do
         arguments=() variables=() id='' input=''
         while IFS= read -r line; do

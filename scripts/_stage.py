@@ -36,7 +36,7 @@ from utils.workflow.lock import Lock, job_id
 from utils.workflow.schema import Conf
 from utils.workflow.stages import STAGES, Stage
 
-__all__ = ["Context", "Report", "guarded", "stage"]
+__all__ = ["Context", "Report", "guarded", "refuse", "stage"]
 
 _SUBFOLDERS = {
     "make_scene": ("scene",), "find_images": ("search",), "download": ("raw",), "preprocess_s1": ("preprocessed/sentinel1",),
@@ -216,6 +216,13 @@ def _run(
             path, line = context.finish(report)
     log.info("%s", line)
     click.echo(path)
+
+
+def refuse(facts: Stage, conf: Conf, conf_path: Path) -> None:
+    """End as the stage itself would, before heavy work that a script does for it: login node, stale upstream stages."""
+    layout = config.layout_of(conf)
+    _guard(facts, conf, conf_path, freshness.state(conf, layout, facts.name))
+    _check_upstream(facts, conf, conf_path)
 
 
 def _check_upstream(facts: Stage, conf: Conf, conf_path: Path) -> None:

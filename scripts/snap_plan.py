@@ -26,8 +26,9 @@ _TEXT, _, _EXAMPLE = (__doc__ or "").partition("\n\nExample")
 @CONF
 @click.option("--sensor", type=click.Choice(["s1", "s2"]), required=True, help="Which products.")
 @click.option("--part", type=PartType(), metavar="i/N", help="Every N-th product, starting with the i-th.")
-def run(conf: Path, sensor: str, part: tuple[int, int] | None) -> None:
-    from scripts import _snap, _snap_s2
+@click.option("--check", is_flag=True, help="End as the stage would on a login node or with stale products.")
+def run(conf: Path, sensor: str, part: tuple[int, int] | None, check: bool) -> None:
+    from scripts import _snap, _snap_s2, _stage
     from scripts._context import Options
     from scripts._snap_run import check_engine
     from utils.io.download_lock import products_of
@@ -36,6 +37,8 @@ def run(conf: Path, sensor: str, part: tuple[int, int] | None) -> None:
     with guarded("snap_plan") as log:
         settings = config.load(conf)
         ctx = Context(f"preprocess_{sensor}", settings, conf, Options(part=part), log)
+        if check:
+            _stage.refuse(ctx.stage, settings, conf)
         check_engine(ctx)
         paths = products_of(ctx.layout.raw, sensor.upper())
         index, count = part or (1, 1)

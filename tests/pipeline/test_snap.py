@@ -326,6 +326,31 @@ def test_the_scripts_give_the_same_files_as_the_stages(finished: Work, work: Wor
     assert "up to date" in work.run("preprocess_s1") and work.snap_left() == []
 
 
+def test_script_ends_as_the_stage_would(work: Work) -> None:
+    scheduler = work.gpt.folder / "bin/sbatch"
+    scheduler.write_text("#!/bin/sh\n")
+    scheduler.chmod(0o755)
+    work.conf.write_text(work.conf.read_text().replace("allow_login: true", "allow_login: false"))
+    refused = work.gpt.run("preprocess_s2.sh", work.conf)
+    assert refused.returncode == 73 and "this is a login node" in refused.stderr
+    work.write()
+    path = next(iter(work.products("S2").values()))
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-3000])
+    refused = work.gpt.run("preprocess_s2.sh", work.conf)
+    assert refused.returncode == 66 and "needs download, which is not up to date" in refused.stderr
+    assert work.gpt.calls() == []
+    listed = subprocess.run(
+        [ROOT / "s2cr", "snap_plan", work.conf, "--sensor", "s2"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=work.gpt.environment(),
+    ).stdout.split("\0")[:-1]
+    assert "\nfail=" in listed[0] and "not a readable zip" in listed[0] and listed[0].endswith("code=66")
+    assert "\ngraph=" in listed[1] and "var:bands=B4,B3,B2,B8,B12" in listed[1]
+
+
 def test_script_with_a_failing_product_is_71(work: Work) -> None:
     first = next(iter(work.products("S2")))
     result = work.gpt.run("preprocess_s2.sh", work.conf, FAKE_GPT_FAIL="exit1", FAKE_GPT_ONLY=first)

@@ -144,6 +144,13 @@ def test_memory_that_does_not_fit_is_65(gpt: Gpt, product: Path, env: dict[str, 
 def test_a_gpt_that_ignores_the_heap_is_told_and_measured(gpt: Gpt, product: Path) -> None:
     env = {"FAKE_GPT_IGNORE_J": "1", "FAKE_GPT_HEAP_MIB": "1024", "HOME": str(gpt.folder)}
     refused(gpt, convert(gpt, product, SNAP_CACHE="1G", **env), 65, "the heap is 1024 MiB, not the 2048 MiB asked for")
+    large = {**env, "FAKE_GPT_HEAP_MIB": "64000", "SLURM_MEM_PER_NODE": "4000"}
+    refused(
+        gpt,
+        convert(gpt, product, **large),
+        65,
+        "gpt takes a heap of 64000 MiB from its vmoptions file; the job may use 4000 MiB",
+    )
     result = convert(gpt, product, SNAP_CACHE="", **env)
     assert result.returncode == 0, result.stderr
     arguments: Any = gpt.calls()[0]["arguments"]
@@ -383,8 +390,6 @@ def test_shell_habits(script: str) -> None:
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     subprocess.run(["bash", "-n", SCRIPTS / script], check=True)
     assert "$(ls" not in code and "`" not in code.replace("`make", "").replace("CONF=...`", "")
-    if script.endswith("1.sh") or script.endswith("2.sh") or script == "gpt.sh":
-        assert code.splitlines()[0].startswith("root=") or code.splitlines()[0].startswith("self="), (
-            "strict mode comes with lib.sh"
-        )
+    strict = ("set -euo pipefail", '. "$root/bash_scripts/lib.sh"')
+    assert script.startswith("snap_") or any(line in code for line in strict)
     assert "set -euo pipefail" in (SCRIPTS / "lib.sh").read_text()
