@@ -98,25 +98,39 @@ def inputs(
         note = notes[name]
         tables = safe_s1.read_noise(product, member.noise) if member.noise else None
         states[name] = calibrate.noise_state(ipf, tables, note.noise_removed, conf.noise)
-        if states[name] == "no_data":
-            ctx.warn(f"{product.name}: no usable thermal noise table for {name}; the noise stays in")
         pixels = stack.enter_context(Measurement(product, member.measurement, note.lines, note.samples))
         beta = safe_s1.read_calibration(product, member.calibration)
         channels[name] = s1_chain.Channel(pixels, beta, tables if states[name] == "yes" else None)
+    if missing := [name for name, state in states.items() if state == "no_data"]:
+        ctx.warn(f"{product.name}: no usable thermal noise table for {', '.join(missing)}; the noise stays in")
     border = None
     if conf.border_noise and calibrate.needs_border_mask(ipf):
-        first = next(iter(channels))
-        border = _border(channels[first], notes[first])
+        border = _border(ctx, product, channels.get("VV"), next(iter(notes.values())))
     return Inputs(channels, border, states)
 
 
-def _border(channel: s1_chain.Channel, note: safe_s1.Annotation) -> BorderMask:
-    tables = channel.noise_tables
+def _border(
+    ctx: Context, product: SafeProduct, copol: s1_chain.Channel | None, note: safe_s1.Annotation
+) -> BorderMask | None:
+    """Border noise as the co-polarised channel shows it, also where only VH is processed: VH is dark by nature."""
+    member = safe_s1.find_members(product).get("VV")
+    if copol is None and (member is None or member.measurement is None):
+        ctx.warn(f"{product.name}: no VV to tell border noise from dark ground; border noise is not masked")
+        return None
+    with ExitStack() as stack:
+        if copol is not None:
+            read, tables = copol.read, copol.noise_tables
+        else:
+            assert member is not None and member.measurement is not None
+            read = stack.enter_context(Measurement(product, member.measurement, note.lines, note.samples))
+            found = safe_s1.read_noise(product, member.noise) if member.noise else None
+            state = calibrate.noise_state(safe_s1.ipf_of(product), found, note.noise_removed, True)
+            tables = found if state == "yes" else None
 
-    def noise(window: Window) -> NDArray[np.float64] | None:
-        return None if tables is None else calibrate.noise_on_image(tables, window)
+        def noise(window: Window) -> NDArray[np.float64] | None:
+            return None if tables is None else calibrate.noise_on_image(tables, window)
 
-    return find_border(channel.read, noise, note.lines, note.samples)
+        return find_border(read, noise, note.lines, note.samples)
 
 
 def tags(

@@ -257,7 +257,8 @@ def _adopt(ctx: Context, item: Any, product: SafeProduct, dim: Path, grid: Grid)
         "snap": {"dim": dim.name, "version": done.version, "graph": done.graph_sha256},
     }
     item.data.update(coverage=facts["coverage"])
-    tags = _tags(ctx, product, note, done, used)
+    absent = ",".join(safe_s1.absent(product, bands)) or "none"
+    tags = {**_tags(ctx, product, note, done, used), "POLARISATIONS_ABSENT": absent}
     _contract.write_s1(ctx, item, grid, list(bands), blocks(), tags, facts, noise)
 
 

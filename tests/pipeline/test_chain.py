@@ -162,7 +162,7 @@ def test_a_disk_that_fills_up_in_every_stage(finished: Chain, tmp_path: Path) ->
         subprocess.run(["umount", "-l", disk], check=False)
 
 
-def test_a_truncated_zip_ends_with_66(finished: Chain, tmp_path: Path) -> None:
+def test_a_product_cut_after_its_download_is_noticed_before_it_is_read(finished: Chain, tmp_path: Path) -> None:
     built = make_chain(tmp_path / "cut")
     shutil.copytree(finished.work, built.work, copy_function=shutil.copy2)
     victim = next(path for path in (built.work / "raw").rglob("S1*.zip"))
@@ -171,6 +171,7 @@ def test_a_truncated_zip_ends_with_66(finished: Chain, tmp_path: Path) -> None:
     result = built.run("preprocess_s1", "--force", check=False)
     assert result.returncode == 66, (result.returncode, result.stderr)
     assert "Traceback" not in result.stderr
+    assert "download is not up to date" in result.stderr and "make download" in result.stderr
 
 
 def test_changed_epochs_rerun_training_and_what_follows_only(finished: Chain) -> None:
