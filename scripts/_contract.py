@@ -16,6 +16,7 @@ from utils.science.grid import Grid
 from utils.science.s1_run import Block
 from utils.science.thumbnail import Thumbnail
 from utils.workflow.files import atomic_json
+from utils.workflow.stages import STAGES
 
 BITS = {"layover": 1, "shadow": 2, "no_sample": 4, "no_height": 8, "border": 16}
 _QUICKLOOK_PX = 600
@@ -145,7 +146,7 @@ def write_s1(
     if ctx.conf.preprocess.quicklook:
         first, last = (rasters.thumbnails[name].mean() for name in (pols[0], pols[-1]))
         pictures.write_png(item.output(rasters.folder / "quicklook.png"), pictures.radar(first, last))
-    without: Any = {"threads": True, "row_block": True, "dem": {"path", "geoid_grid"}}
+    without: Any = {**dict.fromkeys(STAGES["preprocess_s1"].without, True), "dem": {"path", "geoid_grid"}}
     settings = ctx.conf.preprocess.model_dump(mode="json", exclude=without)
     record = {
         **facts, **late.facts, "tags": texts, "noise_removed": dict(noise_removed), "shares": rasters.shares,

@@ -107,17 +107,12 @@ def externals(conf: Conf, layout: Layout, stage: str) -> dict[str, list[Any]]:
     return out
 
 
-# Keys that change how fast a result comes, never the result, or that another stage has in its own slice: no reason to
-# make it again.
-_NEUTRAL = {"preprocess": ("threads", "row_block", "multitemporal")}
-
-
 def slice_of(conf: Conf, stage: str) -> dict[str, Any]:
     """Configuration that a stage's result depends on, by dotted key."""
     found: dict[str, Any] = {}
     for dotted in STAGES[stage].slice:
         value = config.value_at(conf, dotted)
-        without = _NEUTRAL.get(dotted, ())
+        without = STAGES[stage].without if dotted == "preprocess" else ()
         found[dotted] = {k: v for k, v in value.items() if k not in without} if without else value
     return found
 

@@ -25,6 +25,7 @@ class Stage:
 
     upstream   stages whose outputs it reads (those that are not enabled are skipped)
     slice      dotted configuration keys that its result depends on
+    without    keys of section preprocess that its result does not depend on
     external   dotted keys that name files or folders outside the work directory which it reads
     version    raised when the meaning of its results changes: makes older results stale
     """
@@ -35,6 +36,7 @@ class Stage:
     writes: str
     upstream: tuple[str, ...] = ()
     slice: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     weight: Weight = "light"
     splittable: bool = False
@@ -42,6 +44,16 @@ class Stage:
     published: tuple[str, ...] = ()
     enabled: Callable[[Conf], bool] = _always
 
+
+# Keys that change how fast a result comes, or that other stages read: no reason to make it again.
+_ELSEWHERE = ("threads", "row_block", "multitemporal")
+_S1_ONLY = (
+    "s1_backend", "orbit", "orbit_dir", "polarisations", "noise", "border_noise", "flatten", "azimuth_spacing",
+    "srgr_time", "resampling", "speckle", "incidence", "dem",
+)  # fmt: skip
+_S2_ONLY = (
+    "s2_backend", "s2_bands", "cloud_classes", "cloud_dilate_m", "cloud_mask", "l1c_dir", "s2cloudless", "fmask",
+)  # fmt: skip
 
 _ALL = (
     Stage(
@@ -92,6 +104,7 @@ _ALL = (
         "preprocessed/sentinel1/",
         upstream=("download",),
         slice=("area", "preprocess", "snap.version"),
+        without=(*_ELSEWHERE, *_S2_ONLY),
         external=("preprocess.dem.geoid_grid", "preprocess.orbit_dir"),
         weight="heavy",
         splittable=True,
@@ -106,6 +119,7 @@ _ALL = (
         "preprocessed/sentinel2/",
         upstream=("download",),
         slice=("area", "preprocess", "snap.version", "dataset.s2_bands", "dataset.extra_bands"),
+        without=(*_ELSEWHERE, *_S1_ONLY),
         external=("preprocess.l1c_dir",),
         weight="heavy",
         splittable=True,
