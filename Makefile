@@ -15,7 +15,7 @@ s2cr = ./s2cr
 part = $(if $(PART),--part $(PART))
 
 .PHONY: help env demo test test-faults lint types docs docs-check bench results clean-demo plan doctor area \
-  make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import tile tile_check build_dataset split normalise \
+  make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import multitemporal tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
   mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax compare_engines
@@ -72,9 +72,11 @@ preprocess_s2: download ## Sentinel-2 to reflectance and clear mask (PART=i/N)
 preprocess: preprocess_s1 preprocess_s2 ## both
 import_data: env ## analysis-ready rasters instead of search and preprocessing
 	@$(s2cr) import_data $(CONF)
-tile: preprocess import_data ## cut rasters into tiles (PART=i/N)
+multitemporal: preprocess_s1 import_data ## speckle filter over the dates of a track, where enabled (PART=i/N)
+	@$(s2cr) multitemporal $(CONF) $(part)
+tile: preprocess import_data multitemporal ## cut rasters into tiles (PART=i/N)
 	@$(s2cr) tile $(CONF) $(part)
-tile_check: preprocess import_data ## first tiles to a scratch folder, to look at
+tile_check: preprocess import_data multitemporal ## first tiles to a scratch folder, to look at
 	@$(s2cr) tile_check $(CONF)
 build_dataset: tile ## pair tiles into samples (PART=i/N)
 	@$(s2cr) build_dataset $(CONF) $(part)

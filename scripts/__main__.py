@@ -19,6 +19,11 @@ OTHERS = {
     "plan": "stages fresh or stale, and why",
     "s2_minmax": "yearly range of Sentinel-2 bands and indices",
     "scores": "scores of a finished run, and its report",
+    "snap_check": "check a gpt graph and its variables, without SNAP",
+    "snap_graph": "print a variant of the Sentinel-1 graph of SNAP",
+    "snap_plan": "the gpt runs that a configuration asks for",
+    "snap_region": "areas grown for SNAP's Subset",
+    "snap_verify": "prove what gpt did from the product that it wrote",
     "tile_check": "first tiles to a scratch folder",
 }
 ALIASES = {"import": "import_data"}

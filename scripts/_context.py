@@ -73,6 +73,10 @@ class Context:
         """True when this call does not complete the stage (dry run, part, limit): write no stage-level file then."""
         return self.options.dry_run or self.options.part is not None or self._stopped
 
+    def stop(self) -> None:
+        """This call leaves items of the stage to a later one: no manifest is written."""
+        self._stopped = True
+
     def warn(self, text: str) -> None:
         """Log a warning and keep it in the manifest."""
         self.warnings.append(text)

@@ -46,15 +46,16 @@ class PairViews:
         self.ctx, self.pair_id = ctx, pair_id
         self.index: DatasetIndex = load_index(ctx.layout.dataset_set("all"))
         self.pair, self.bands = self.index.pairs[pair_id], self.index.bands_optical
-        dates, root = acquisitions.load(ctx.layout.pairs_json), ctx.layout.preprocessed_root
+        sar, root = ctx.conf.preprocess.sar_folder, ctx.layout.preprocessed_root
+        dates = acquisitions.load(ctx.layout.pairs_json)
         first, second = dates[self.pair.date1], dates[self.pair.date2]
         grid = self.pair.grid
         self.before = acquisitions.read_planes(root, "sentinel2", first.s2, self.bands, grid)
         self.after = acquisitions.read_planes(root, "sentinel2", second.s2, self.bands, grid)
         self.cloud = acquisitions.read_cloud(root, second.s2, grid) if second.s2 else np.full(grid.shape, 255, np.uint8)
         files = [f"gamma0_{name.lower()}" for name in self.index.bands_sar]
-        self.radar0 = acquisitions.read_planes(root, "sentinel1", first.s1, files, grid)
-        self.radar1 = acquisitions.read_planes(root, "sentinel1", second.s1, files, grid)
+        self.radar0 = acquisitions.read_planes(root, sar, first.s1, files, grid)
+        self.radar1 = acquisitions.read_planes(root, sar, second.s1, files, grid)
         truth_dir = ctx.conf.evaluate.truth_dir
         self.hidden: Image | None = None
         if truth_dir:

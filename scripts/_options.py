@@ -44,6 +44,12 @@ _SHARED = (
 )
 
 
+adopt = click.option(
+    "--adopt", multiple=True, metavar="X.dim", type=click.Path(path_type=Path),
+    help="Take this result of SNAP's gpt for its product, whatever the backend; repeat it. The others stay to be done.",
+)  # fmt: skip
+
+
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the shared options to a command function."""
     for option in reversed(_SHARED):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts import _contract
 from scripts._context import Context
 from scripts._item import progress_of
-from utils.io import pictures, row_writer, safe_s1
+from scripts._orbits import orbit_paths
+from utils.io import safe_s1
 from utils.io.dem import HeightField
-from utils.io.download_lock import fetched_heights, orbit_files
+from utils.io.download_lock import fetched_heights
 from utils.io.ground import Ground, ground_under
 from utils.io.orbit_file import find_precise, read_orbit_file
 from utils.io.safe import SafeProduct
@@ -24,9 +26,7 @@ from utils.science import calibrate, s1_chain, s1_run
 from utils.science.border import BorderMask, find_border
 from utils.science.geocode import MapNodes
 from utils.science.grid import Grid, Window
-from utils.science.thumbnail import Thumbnail
 from utils.workflow.errors import ConfigError, InputError
-from utils.workflow.files import atomic_json
 
 
 def options(ctx: Context) -> s1_chain.Options:
@@ -42,10 +42,7 @@ def with_orbit(ctx: Context, note: safe_s1.Annotation) -> tuple[safe_s1.Annotati
     """The annotation with the configured orbit, and the name of the orbit file."""
     if ctx.conf.preprocess.orbit == "annotation":
         return note, "annotation"
-    folder = ctx.conf.preprocess.orbit_dir
-    more = sorted(ctx.resolve(folder).glob("*.EOF")) if folder else []
-    files = [*orbit_files(ctx.layout.raw), *more]
-    path = find_precise(files, note.mission, note.first_line_time, note.last_line_time)
+    path = find_precise(orbit_paths(ctx), note.mission, note.first_line_time, note.last_line_time)
     if "AUX_RESORB" in path.name:
         ctx.warn(f"W_RESORB: {note.mission} {note.first_line_time}: no precise orbit is at hand; {path.name} is used")
     states = read_orbit_file(path, note.mission, note.first_line_time, note.last_line_time)
@@ -139,117 +136,26 @@ def tags(
     return {name: str(text) for name, text in values.items()}
 
 
-class Rasters:
-    """The contract's rasters of one product, written block by block; counts what they hold.
-
-    Use as a context manager: the files get their names when the block ends without error.
-    """
-
-    def __init__(self, ctx: Context, item: Any, grid: Grid, pols: Sequence[str], tags: Mapping[str, str]) -> None:
-        self._ctx, self._grid = ctx, grid
-        self.folder: Path = ctx.layout.preprocessed("sentinel1", item.id)
-        self._item, self._tags = item, tags
-        self._stack = ExitStack()
-        self._valid = dict.fromkeys(pols, 0)
-        self._nonpositive = dict.fromkeys(pols, 0)
-        self._bits = dict.fromkeys((1, 2, 4, 8, 16), 0)
-        self.thumbnails = {name: Thumbnail(grid.rows, grid.cols) for name in pols}
-        self._gamma0 = {name: self._open(f"gamma0_{name.lower()}", "float32", "m2/m2", name) for name in pols}
-        self._mask = self._open("mask", "uint8", "bits")
-        angle = ctx.conf.preprocess.incidence
-        self._incidence = self._open("incidence", "float32", "degree") if angle else None
-
-    def _open(self, name: str, dtype: str, units: str, band: str = "") -> row_writer.Writer:
-        more = {"POLARISATION": band} if band else {}
-        opened = row_writer.writer(
-            self._item.output(self.folder / f"{name}.tif"), self._grid, 1, dtype, band_names=(band,) if band else (),
-            nodata=float("nan") if dtype == "float32" else None,
-            tags=self._ctx.tags(units, [self._item.id], **self._tags, **more), threads=self._ctx.conf.preprocess.threads,
-        )  # fmt: skip
-        return self._stack.enter_context(opened)
-
-    def __enter__(self) -> Rasters:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        try:
-            self._stack.__exit__(*error)
-        finally:
-            if error[0] is not None and self.folder.is_dir() and not any(self.folder.iterdir()):
-                self.folder.rmdir()
-
-    def add(self, block: s1_run.Block) -> None:
-        """Write some rows of all rasters."""
-        row = block.window.row
-        for name, values in block.gamma0.items():
-            self._gamma0[name].write(values[None], row, 0)
-            valid = np.isfinite(values)
-            self._valid[name] += int(valid.sum())
-            self._nonpositive[name] += int(np.count_nonzero(values[valid] <= 0))
-            self.thumbnails[name].add(values, row)
-        self._mask.write(block.mask[None], row, 0)
-        for bit in self._bits:
-            self._bits[bit] += int(np.count_nonzero(block.mask & bit))
-        if self._incidence is not None and block.incidence_deg is not None:
-            self._incidence.write(block.incidence_deg[None], row, 0)
-
-    @property
-    def shares(self) -> dict[str, dict[str, float]]:
-        """Shares of pixels without value and, among the others, of pixels at or below zero, by polarisation."""
-        total = self._grid.rows * self._grid.cols
-        return {
-            name: {
-                "nodata": round(1.0 - count / total, 6),
-                "nonpositive": round(self._nonpositive[name] / count, 6) if count else 0.0,
-            }
-            for name, count in self._valid.items()
-        }
-
-    @property
-    def mask_fraction(self) -> dict[str, float]:
-        """Share of each mask bit."""
-        return {f"bit{bit}": round(n / (self._grid.rows * self._grid.cols), 6) for bit, n in self._bits.items()}
-
-    def tag(self, noise: Mapping[str, str], looks: Mapping[str, float]) -> None:
-        """Tags that are known only after the last block: what was done, not what was asked."""
-        conf = self._ctx.conf.preprocess.speckle
-        for name, out in self._gamma0.items():
-            share = self.shares[name]
-            used = (
-                "none" if conf.filter == "none" else f"{conf.filter} {conf.window}x{conf.window} ENL {looks[name]:.3g}"
-            )
-            out.set_tags(
-                {
-                    "NOISE_REMOVED": noise[name], "NODATA_FRACTION": str(share["nodata"]),
-                    "NONPOSITIVE_FRACTION": str(share["nonpositive"]), "SPECKLE": used,
-                }
-            )  # fmt: skip
-
-
 def write(
     ctx: Context, item: Any, grid: Grid, run: s1_run.Run, noise: dict[str, str], tags: dict[str, str],
     facts: dict[str, Any], pols: Sequence[str],
 ) -> None:  # fmt: skip
     """The contract's files of one product, from the blocks of a run."""
-    with Rasters(ctx, item, grid, pols, tags) as rasters:
+
+    def blocks() -> Iterator[s1_run.Block]:
         try:
-            for block in progress_of(ctx, run.blocks(), run.block_count, item.id):
-                rasters.add(block)
+            yield from progress_of(ctx, run.blocks(), run.block_count, item.id)
         except s1_run.LooksError as error:
             raise InputError(f"{item.id}: {error}.", "Set preprocess.speckle.enl to a number, such as 4.4.") from error
-        if all(share["nodata"] == 1.0 for share in rasters.shares.values()):
-            item.skip("outside: no pixel of the product falls on the area")
-        rasters.tag(noise, run.looks)
-    folder = rasters.folder
-    if ctx.conf.preprocess.quicklook:
-        first, last = (rasters.thumbnails[name].mean() for name in (pols[0], pols[-1]))
-        pictures.write_png(item.output(folder / "quicklook.png"), pictures.radar(first, last))
-    settings = ctx.conf.preprocess.model_dump(mode="json", exclude={"threads": True, "dem": {"path", "geoid_grid"}})
-    missing = {name: round(share, 6) for name, share in run.noise_missing_fraction.items()}
-    looks = {} if ctx.conf.preprocess.speckle.filter == "none" else {n: round(v, 4) for n, v in run.looks.items()}
-    record = {
-        **facts, "tags": tags, "noise_removed": noise, "shares": rasters.shares, "mask_fraction": rasters.mask_fraction,
-        "grid": grid.to_dict(), "noise_missing_fraction": missing, "looks": looks, "options": settings,
-    }  # fmt: skip
-    atomic_json(item.output(folder / "product.json"), record)
-    item.data.update(coverage=facts["coverage"], shares=rasters.shares, noise_removed=noise)
+
+    def finish() -> _contract.Late:
+        conf = ctx.conf.preprocess.speckle
+        missing = {name: round(share, 6) for name, share in run.noise_missing_fraction.items()}
+        if conf.filter == "none":
+            return _contract.Late({"SPECKLE": dict.fromkeys(pols, "none")}, {"noise_missing_fraction": missing})
+        used = {name: f"{conf.filter} {conf.window}x{conf.window} ENL {run.looks[name]:.3g}" for name in pols}
+        looks = {name: round(value, 4) for name, value in run.looks.items()}
+        return _contract.Late({"SPECKLE": used}, {"noise_missing_fraction": missing, "looks": looks})
+
+    item.data.update(coverage=facts["coverage"])
+    _contract.write_s1(ctx, item, grid, pols, blocks(), tags, facts, noise, finish)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,17 @@ import numpy as np
 from scripts._context import Context
 from utils.io import pictures, row_writer, safe_s2
 from utils.io.jp2 import bounded_cache
-from utils.io.s2_convert import CloudLayer, Converted, How, MaskRules, convert_band, convert_classes, core
+from utils.io.s2_convert import (
+    CloudLayer,
+    Converted,
+    How,
+    MaskRules,
+    Rows,
+    convert_band,
+    convert_classes,
+    copy_band,
+    core,
+)
 from utils.io.safe import SafeProduct
 from utils.io.safe_s2 import S2Metadata
 from utils.science.cloud import CloudClasses
@@ -69,14 +79,24 @@ def rules_of(conf: Conf) -> MaskRules:
     )
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """Reflectance that another engine made: its bands, what its tags say, facts for product.json."""
+
+    read: Rows
+    tags: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
 def convert(
-    ctx: Context, item: Any, product: SafeProduct, meta: S2Metadata, grid: Grid, layer: CloudLayer | None
-) -> None:
-    """Write all files of one product; when one image fails none of them stays."""
+    ctx: Context, item: Any, product: SafeProduct, meta: S2Metadata, grid: Grid, layer: CloudLayer | None,
+    foreign: Foreign | None = None,
+) -> None:  # fmt: skip
+    """Write all files of one product; when one image fails none of them stays. Classes are always read natively."""
     folder = ctx.layout.preprocessed("sentinel2", item.id)
     try:
-        done = _rasters(ctx, item, product, meta, grid, folder, layer)
-        _records(ctx, item, meta, grid, folder, done, layer)
+        done = _rasters(ctx, item, product, meta, grid, folder, layer, foreign)
+        _records(ctx, item, meta, grid, folder, done, layer, foreign)
     except BaseException as error:
         _clear(folder)
         if isinstance(error, RuntimeError) and _WRITE_FAILED.search(str(error)):
@@ -96,8 +116,9 @@ def _clear(folder: Path) -> None:
 
 
 def _rasters(
-    ctx: Context, item: Any, product: SafeProduct, meta: S2Metadata, grid: Grid, folder: Path, layer: CloudLayer | None
-) -> dict[str, Converted]:
+    ctx: Context, item: Any, product: SafeProduct, meta: S2Metadata, grid: Grid, folder: Path, layer: CloudLayer | None,
+    foreign: Foreign | None,
+) -> dict[str, Converted]:  # fmt: skip
     bands, rules = bands_of(ctx.conf), rules_of(ctx.conf)
     threads = ctx.conf.preprocess.threads or len(os.sched_getaffinity(0))
     workers = min(threads, len(bands) + 1, _AT_ONCE)
@@ -107,8 +128,12 @@ def _rasters(
     with bounded_cache(_CACHE_MIB * workers), ExitStack() as files:
         jobs: dict[str, Callable[[], Converted]] = {}
         for band in bands:
-            out = _Sink(files, _band_writer(ctx, item.output(folder / f"{band}.tif"), meta, band, grid, how.threads))
-            jobs[band] = partial(convert_band, product, meta, band, grid, out, how)
+            path, more = item.output(folder / f"{band}.tif"), foreign.tags if foreign else {}
+            out = _Sink(files, _band_writer(ctx, path, meta, band, grid, more, how.threads))
+            if foreign:
+                jobs[band] = partial(copy_band, foreign.read, band, grid, out, how)
+            else:
+                jobs[band] = partial(convert_band, product, meta, band, grid, out, how)
         scl, cloud = (
             _Sink(files, writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer, how.threads)
         )
@@ -168,9 +193,11 @@ def _tags(ctx: Context, meta: S2Metadata, units: str, offset_dn: int, **more: ob
     )  # fmt: skip
 
 
-def _band_writer(ctx: Context, path: Path, meta: S2Metadata, band: str, grid: Grid, threads: int) -> Any:
+def _band_writer(
+    ctx: Context, path: Path, meta: S2Metadata, band: str, grid: Grid, more: Mapping[str, str], threads: int
+) -> Any:
     resampling = "none" if meta.resolution_m(band) == 10 else "bilinear"
-    tags = _tags(ctx, meta, "reflectance", meta.offset_dn(band), RESAMPLING=resampling)
+    tags = {**_tags(ctx, meta, "reflectance", meta.offset_dn(band), RESAMPLING=resampling), **more}
     return _writer(path, grid, "float32", band, math.nan, tags, threads)
 
 
@@ -197,7 +224,7 @@ def _writer(path: Path, grid: Grid, dtype: str, name: str, nodata: float, tags: 
 
 def _records(
     ctx: Context, item: Any, meta: S2Metadata, grid: Grid, folder: Path, done: Mapping[str, Converted],
-    layer: CloudLayer | None,
+    layer: CloudLayer | None, foreign: Foreign | None,
 ) -> None:  # fmt: skip
     """product.json and quicklook.png, from what was counted and kept while the pixels passed."""
     codes = done[CLASSES].counts
@@ -213,6 +240,7 @@ def _records(
     facts = {
         **safe_s2.facts(meta), "overlap": round(safe_s2.grid_overlap(meta, grid), 6), "bands": bands, "classes": codes,
         "grid": grid.to_dict(), "core": core(meta, rules_of(ctx.conf), layer).to_dict(), "key": ctx.key, "options": options,
+        **(foreign.facts if foreign else {}),
     }  # fmt: skip
     atomic_json(item.output(folder / "product.json"), facts)
     if settings.quicklook:

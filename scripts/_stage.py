@@ -36,11 +36,12 @@ from utils.workflow.lock import Lock, job_id
 from utils.workflow.schema import Conf
 from utils.workflow.stages import STAGES, Stage
 
-__all__ = ["Context", "Report", "guarded", "stage"]
+__all__ = ["Context", "Report", "guarded", "refuse", "stage"]
 
 _SUBFOLDERS = {
     "make_scene": ("scene",), "find_images": ("search",), "download": ("raw",), "preprocess_s1": ("preprocessed/sentinel1",),
-    "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "tile": ("tiles",), "build_dataset": ("dataset/all",),
+    "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "multitemporal": ("preprocessed/sentinel1_mt",),
+    "tile": ("tiles",), "build_dataset": ("dataset/all",),
     "split": ("dataset/train", "dataset/val", "dataset/test"), "normalise": ("norm",), "train": ("runs",), "predict": ("pred",), "mosaic": ("mosaic",),
     "evaluate": ("reports",), "indices": ("maps",), "burned": ("maps",),
 }  # fmt: skip
@@ -215,6 +216,13 @@ def _run(
             path, line = context.finish(report)
     log.info("%s", line)
     click.echo(path)
+
+
+def refuse(facts: Stage, conf: Conf, conf_path: Path) -> None:
+    """End as the stage itself would, before heavy work that a script does for it: login node, stale upstream stages."""
+    layout = config.layout_of(conf)
+    _guard(facts, conf, conf_path, freshness.state(conf, layout, facts.name))
+    _check_upstream(facts, conf, conf_path)
 
 
 def _check_upstream(facts: Stage, conf: Conf, conf_path: Path) -> None:

@@ -163,7 +163,7 @@ def _pair_records(
     from utils.science.filters import ds1_median_db
     from utils.workflow.errors import InputError
 
-    dates = acquisitions.load(ctx.layout.pairs_json)
+    dates = acquisitions.load(ctx.layout.pairs_json, ctx.conf.preprocess.sar_folder)
     power = lru_cache(maxsize=32)(lambda name: tiles.scene_power(ctx.layout.preprocessed_root, dates[name]))
     records = {}
     for name, pair in pairs.items():

@@ -6,8 +6,9 @@ Writes  preprocessed/sentinel1/<product>/gamma0_vv.tif, gamma0_vh.tif  float32 l
         mask.tif  uint8 bits: 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border noise
         incidence.tif (on request, degrees), product.json, quicklook.png
 Items   one per product; --part i/N
-Fails   65 heights unclear, 66 product broken, 70 backend snap, 71 some products failed, 72 all outside the area
+Fails   65 heights unclear, 66 product broken, 70 gpt failed (backend snap), 71 some products failed, 72 all outside the area
 Example  ./s2cr preprocess_s1 confs/demo.yaml
+Example  ./s2cr preprocess_s1 confs/mine.yaml --adopt out/S1A_IW_GRDH_....dimap/S1A_IW_GRDH_....dim
 """
 
 if not __package__:
@@ -15,6 +16,7 @@ if not __package__:
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from scripts._options import adopt
 from scripts._stage import Context, Report, stage
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from utils.science.grid import Grid
 
 
-@stage("preprocess_s1")
+@stage("preprocess_s1", options=(adopt,))
 def run(ctx: Context) -> Report:
     from scripts import _sentinel1 as steps
     from utils.io.download_lock import products_of
@@ -30,14 +32,13 @@ def run(ctx: Context) -> Report:
     from utils.io.safe import open_product
     from utils.science.threads import use_threads
     from utils.workflow import config
-    from utils.workflow.errors import ExternalError, NothingFoundError
+    from utils.workflow.errors import NothingFoundError
 
     conf = ctx.conf.preprocess
-    if conf.backend == "snap":
-        raise ExternalError(
-            "preprocess.backend is snap, but the SNAP engine comes with bash_scripts/ in a later release.",
-            "Set preprocess.backend: native.",
-        )
+    if ctx.extra["adopt"] or conf.engine("s1") == "snap":
+        from scripts import _snap
+
+        return _snap.adopt_s1(ctx, ctx.extra["adopt"]) if ctx.extra["adopt"] else _snap.run_snap_s1(ctx)
     steps.height_raster(ctx)  # refused before the first product
     use_threads(conf.threads)
     grid = aoi_grid(ctx.conf.area, config.ROOT, ctx.layout.work, config.scene_dir(ctx.conf))

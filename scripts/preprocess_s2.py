@@ -8,12 +8,14 @@ Writes  preprocessed/sentinel2/<product>/B02.tif ...  float32 surface reflectanc
 Items   one per product; --part i/N
 Fails   65 wrong zone, 66 product broken or no L1C product, 70 backend snap or fmask, 72 no product over the area
 Example  ./s2cr preprocess_s2 confs/demo.yaml
+Example  ./s2cr preprocess_s2 confs/mine.yaml --adopt out/S2A_MSIL2A_....dimap/S2A_MSIL2A_....dim
 """
 
 if not __package__:
     import _direct  # noqa: F401
 from typing import TYPE_CHECKING, Any
 
+from scripts._options import adopt
 from scripts._stage import Context, Report, stage
 
 if TYPE_CHECKING:
@@ -21,18 +23,18 @@ if TYPE_CHECKING:
     from utils.science.grid import Grid
 
 
-@stage("preprocess_s2")
+@stage("preprocess_s2", options=(adopt,))
 def run(ctx: Context) -> Report:
     from utils.io.download_lock import products_of
     from utils.io.footprint import aoi_geometry, grid_of
     from utils.io.safe import open_product
     from utils.io.safe_l1c import without_auxiliary
-    from utils.workflow.errors import ConfigError, ExternalError, NothingFoundError
+    from utils.workflow.errors import ConfigError, NothingFoundError
 
-    if ctx.conf.preprocess.backend == "snap":
-        raise ExternalError(
-            "preprocess.backend is snap, which is not part of this version.", "Set preprocess.backend: native."
-        )
+    if ctx.extra["adopt"] or ctx.conf.preprocess.engine("s2") == "snap":
+        from scripts import _snap_s2
+
+        return _snap_s2.adopt_s2(ctx, ctx.extra["adopt"]) if ctx.extra["adopt"] else _snap_s2.run_snap_s2(ctx)
     if ctx.conf.area.geojson is None:
         raise ConfigError("area.geojson is not set.", "Set it to a GeoJSON polygon in EPSG:4326.")
     area = aoi_geometry(ctx.resolve(ctx.conf.area.geojson))

@@ -27,7 +27,7 @@ def run(ctx: Context) -> Report:
     from utils.io.cutter import DateRasters
     from utils.workflow.files import atomic_json
 
-    dates = acquisitions.load(ctx.layout.pairs_json)
+    dates = acquisitions.load(ctx.layout.pairs_json, ctx.conf.preprocess.sar_folder)
     count = 0
     # the three files of a tile wait for the disk together, not in turn
     for name, date in sorted(dates.items()):

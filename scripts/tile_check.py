@@ -33,7 +33,7 @@ def run(conf: Path, count: int) -> None:
     with guarded("tile_check"):
         settings = config.load(conf)
         layout, bands = config.layout_of(settings), settings.dataset.optical
-        for name, date in sorted(acquisitions.load(layout.pairs_json).items()):
+        for name, date in sorted(acquisitions.load(layout.pairs_json, settings.preprocess.sar_folder).items()):
             with DateRasters(layout.preprocessed_root, date, bands) as rasters:
                 grid, tiling = rasters.grid, settings.tiling
                 try:

@@ -221,18 +221,18 @@ def test_a_full_disk_is_69_and_the_same_command_goes_on(ready: Chain, tmp_path: 
         built, expected = _copy(ready, tmp_path / "full"), _results(ready.work)
         (built.work / "preprocessed").symlink_to(disk)
         size, failures = 60, 0
-        for _ in range(20):
+        for _ in range(30):
             result = built.run("preprocess_s1", check=False)
             if result.returncode == 0:
                 break
             failures += 1
             assert result.returncode == 69, (result.returncode, result.stderr)
-            assert "No space left" in result.stderr
+            assert "ree disk space" in result.stderr  # Free disk space, then run again
             assert "Traceback" not in result.stderr
             assert not [path for path in disk.rglob("*") if "s2cr-tmp" in path.name]
             there = {f"preprocessed/{name}": digest for name, digest in final_bytes(disk).items()}
             assert there.items() <= expected.items()
-            size = int(size * 1.4)
+            size = int(size * 1.15)
             subprocess.run(["mount", "-o", f"remount,size={size}k", disk], check=True)
         print(f"disk full {failures} times, up to {size} KiB")
         assert failures >= 2

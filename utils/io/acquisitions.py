@@ -25,20 +25,26 @@ SCHEMA = "s2cr.pairs/1"
 
 @dataclass(frozen=True)
 class Acquisition:
-    """Products of one date: ids without suffix, in the order of the pair list."""
+    """Products of one date: ids without suffix, in the order of the pair list.
+
+    sar_folder  folder of the Sentinel-1 products below preprocessed/
+    """
 
     id: str
     s1: tuple[str, ...]
     s2: tuple[str, ...]
     facts: Mapping[str, Any]
+    sar_folder: str = "sentinel1"
 
 
 def _ids(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.removesuffix(".zip").removesuffix(".SAFE") for name in names)
 
 
-def load(pairs_json: Path) -> dict[str, Acquisition]:
+def load(pairs_json: Path, sar_folder: str = "sentinel1") -> dict[str, Acquisition]:
     """Date id -> acquisition, from search/pairs.json.
+
+    sar_folder  preprocess.sar_folder, where gamma0 is read
 
     raises  InputError when it is missing, malformed or of another schema
     """
@@ -58,7 +64,7 @@ def load(pairs_json: Path) -> dict[str, Acquisition]:
             date = pair[key]
             s1, s2 = (_ids(date.get(sensor, {}).get("products", ())) for sensor in ("s1", "s2"))
             facts = {"s1": date.get("s1", {}), "s2": date.get("s2", {})}
-            found[date["id"]] = Acquisition(date["id"], s1, s2, facts)
+            found[date["id"]] = Acquisition(date["id"], s1, s2, facts, sar_folder)
     return found
 
 

@@ -50,7 +50,7 @@ class DateRasters:
         self._n_optical = len(optical_bands)
         self._stack = ExitStack()
         try:
-            self._s1 = [self._open_sar(root / "sentinel1" / name) for name in date.s1]
+            self._s1 = [self._open_sar(root / date.sar_folder / name) for name in date.s1]
             self._s2 = [self._open(root / "sentinel2" / name, [*optical_bands, "cloud"]) for name in date.s2]
         except BaseException:
             self._stack.close()
@@ -96,8 +96,11 @@ class DateRasters:
         bits = np.full(shape, _NO_SAR_SAMPLE, dtype=np.uint8)
         for number, product in enumerate(self._s1):
             vv, vh, mask = (reader.read(window)[0] for reader in product)
-            here = np.isnan(sar).any(axis=0) & np.isfinite(vv) & np.isfinite(vh)
-            bits = np.where(here if number else True, mask, bits).astype(np.uint8)
+            empty = np.isnan(sar).any(axis=0)
+            here = empty & np.isfinite(vv) & np.isfinite(vh)
+            # where none has a value, the slice that has a sample says why: shadow or border noise, not "no sample"
+            known = empty & ((bits & _NO_SAR_SAMPLE) > 0) & ((mask & _NO_SAR_SAMPLE) == 0)
+            bits = np.where(here | known if number else True, mask, bits).astype(np.uint8)
             sar = np.where(here, np.stack([vv, vh]), sar)
         optical, cloud = self._optical(window)
         return Cut(sar.astype(np.float32), optical, np.stack([cloud, bits]))

@@ -117,11 +117,25 @@ def _buzzard() -> str:
     return _version("buzzard")
 
 
+def _snap() -> Check:
+    """gpt with its version, heap, cache and parallelism."""
+    from utils.io import snap_gpt
+
+    gpt = snap_gpt.find_gpt()
+    if gpt is None:
+        return Check("SNAP gpt", False, "none", "Not needed: the native engine is the default.", optional=True)
+    return _try(
+        "SNAP gpt",
+        lambda: f"{gpt}: {snap_gpt.diagnose(gpt)}",
+        "Only needed for preprocess.backend: snap.",
+        optional=True,
+    )
+
+
 def machine_checks() -> list[Check]:
     """Cores, disk, scheduler, SNAP, sample data, python-fmask."""
     cores = len(os.sched_getaffinity(0))
     free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
-    gpt = os.environ.get("S2CR_GPT") or shutil.which("gpt")
     scheduler = next((name for name in ("sbatch", "qsub") if shutil.which(name)), None)
     data = os.environ.get("S2CR_DATA")
     fmask = shutil.which("fmask_sentinel2Stacked")
@@ -135,9 +149,7 @@ def machine_checks() -> list[Check]:
             "Without one, stages run where you call them.",
             optional=True,
         ),
-        Check(
-            "SNAP gpt", gpt is not None, gpt or "none", "Not needed: the native engine is the default.", optional=True
-        ),
+        _snap(),
         Check(
             "python-fmask",
             fmask is not None,

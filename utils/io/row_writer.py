@@ -14,9 +14,11 @@ from osgeo import gdal
 
 from utils.io.raster import GDAL_TYPES, creation_options, describe, need_space
 from utils.science.grid import Grid
+from utils.workflow.errors import DiskError
 from utils.workflow.files import temporary_path
 
 Array = NDArray[Any]
+_FULL = ("no space left", "quota exceeded", "file too large", "write error", "error writing")
 
 
 class Writer:
@@ -95,7 +97,7 @@ def writer(
     path.parent.mkdir(parents=True, exist_ok=True)
     need_space(path, grid.rows * grid.cols * bands * np.dtype(dtype).itemsize)
     count = threads or len(os.sched_getaffinity(0))
-    with temporary_path(path) as temporary:
+    with temporary_path(path) as temporary, _disk_errors(path):
         options = [
             *creation_options(np.dtype(dtype), grid.rows, grid.cols, cog=False),
             "SPARSE_OK=FALSE",
@@ -108,4 +110,20 @@ def writer(
         out = Writer(dataset)
         yield out
         out.flush()
+        gdal.ErrorReset()
         del dataset, out
+        if gdal.GetLastErrorType() >= gdal.CE_Failure:  # closing writes the last bytes, and raises nothing
+            raise RuntimeError(gdal.GetLastErrorMsg())
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """GDAL says in words what the system says by number: a full disk must end like any other full disk."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(text in str(error).lower() for text in _FULL):
+            raise
+        raise DiskError(
+            f"No space left while writing {path}.", "Free disk space, then run the same command again: it resumes."
+        ) from error

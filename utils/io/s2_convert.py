@@ -21,6 +21,9 @@ from utils.science import reflectance
 from utils.science.cloud import CLOUD_CLASSES, CloudClasses
 from utils.science.grid import Grid, Window
 
+# Reflectance of a band on the grid of some rows, (rows, cols) float32, not below 0, NaN = none.
+Rows = Callable[[str, Grid], NDArray[np.float32]]
+
 STRIP_ROWS = 512  # rows of a GeoTIFF block: each block is complete, and compressed once, when it is written
 COUNTED = ("nodata", "saturated", "clipped")
 
@@ -76,6 +79,18 @@ def convert_band(product: SafeProduct, meta: S2Metadata, band: str, grid: Grid, 
                 counts[name] += getattr(counted, name)
             thin.append(_thin(values, first, how.thin))
     return Converted(counts, np.concatenate(thin))
+
+
+def copy_band(read: Rows, band: str, grid: Grid, out: Sink, how: How) -> Converted:
+    """Reflectance of one band that another program made."""
+    nodata, thin = 0, []
+    for first, last in strip_rows(grid.rows, how.rows):
+        how.go_on()
+        values = read(band, grid.window(Window(first, 0, last - first, grid.cols)))
+        out.write(values[None], first, 0)
+        nodata += int(np.isnan(values).sum())
+        thin.append(_thin(values, first, how.thin))
+    return Converted({"nodata": nodata}, np.concatenate(thin))
 
 
 def _reflectance(dn: NDArray[np.uint16], offset_dn: int, meta: S2Metadata) -> reflectance.Reflectance:

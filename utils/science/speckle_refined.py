@@ -95,25 +95,34 @@ def _edges(up: Any, mid: Any, low: Any, codes: Any) -> None:
 
 
 @njit(**COMPILE)
-def _add_half(
-    source: Any, centre: Any, halves: Any, place: Any, size: Any, count: Any, total: Any, square: Any
-) -> None:
+def _half_size(rows: int, cols: int, r: int, c: int, code: int) -> int:
+    """Number of pixels of a half window that lie within the image."""
+    if _HALF <= r < rows - _HALF and _HALF <= c < cols - _HALF:
+        return 28
+    size = 0
+    for i in range(max(r - _HALF, 0), min(r + _HALF + 1, rows)):
+        for j in range(max(c - _HALF, 0), min(c + _HALF + 1, cols)):
+            if in_half(code // 2, 2 * (code % 2) - 1, i - r, j - c):
+                size += 1
+    return size
+
+
+@njit(**COMPILE)
+def _add_half(source: Any, centre: Any, halves: Any, place: Any, count: Any, total: Any, square: Any) -> None:
     for k in range(source.size):
-        inside = (halves[k] >> place) & np.uint64(1)
         value = source[k] - centre[k]
-        size[k] += inside
-        if inside != 0 and not np.isnan(value):
+        if (halves[k] >> place) & np.uint64(1) != 0 and not np.isnan(value):
             count[k] += np.uint64(1)
             total[k] += value
             square[k] += value * value
 
 
 @njit(**COMPILE)
-def _half_moments(power: Any, r: int, start: int, halves: Any, size: Any, count: Any, total: Any, square: Any) -> None:
-    """Sizes of half windows within the image, and sums as of _moments over them."""
+def _half_moments(power: Any, r: int, start: int, halves: Any, count: Any, total: Any, square: Any) -> None:
+    """Sums as of speckle_kernels over half windows."""
     rows, cols = power.shape
     length = halves.size
-    size[:], count[:], total[:], square[:] = np.uint64(0), np.uint64(0), 0.0, 0.0
+    count[:], total[:], square[:] = np.uint64(0), 0.0, 0.0
     centre = power[r, start : start + length]
     for i in range(max(r - _HALF, 0), min(r + _HALF + 1, rows)):
         for j in range(-_HALF, _HALF + 1):
@@ -121,8 +130,7 @@ def _half_moments(power: Any, r: int, start: int, halves: Any, size: Any, count:
             if first < last:
                 _add_half(
                     power[i, start + j + first : start + j + last], centre[first:last], halves[first:last],
-                    np.uint64(7 * (i - r + _HALF) + j + _HALF), size[first:last], count[first:last], total[first:last],
-                    square[first:last],
+                    np.uint64(7 * (i - r + _HALF) + j + _HALF), count[first:last], total[first:last], square[first:last],
                 )  # fmt: skip
 
 
@@ -152,17 +160,18 @@ def refined_lee(power: Any, cu2: float, out: Any) -> None:
             _edges(means[0], means[1], means[2], codes)
             for k in range(n):
                 halves[k] = bits[codes[k]]
-            size, count = np.empty(n, np.uint64), np.empty(n, np.uint64)
-            total, square = np.empty(n), np.empty(n)
-            _half_moments(power, r, start, halves, size, count, total, square)
+            count, total, square = np.empty(n, np.uint64), np.empty(n), np.empty(n)
+            _half_moments(power, r, start, halves, count, total, square)
             for k in range(n):
                 c = start + k
                 out[r, c] = np.nan
                 if np.isnan(power[r, c]):
                     continue
-                if 2 * count[k] < size[k]:  # rare: too few on this side, so the other one
-                    o = slice(k, k + 1)
-                    halves[k] = bits[codes[k] ^ 1]
-                    _half_moments(power, r, c, halves[o], size[o], count[o], total[o], square[o])
-                if 2 * count[k] >= size[k]:
+                enough = 2 * count[k] >= _half_size(rows, cols, r, c, codes[k])
+                if not enough:  # rare: the other side
+                    o, code = slice(k, k + 1), codes[k] ^ 1
+                    halves[k] = bits[code]
+                    _half_moments(power, r, c, halves[o], count[o], total[o], square[o])
+                    enough = 2 * count[k] >= _half_size(rows, cols, r, c, code)
+                if enough:
                     out[r, c] = _refined_value(power[r, c], count[k], total[k], square[k], cu2)

@@ -159,6 +159,15 @@ def _cross_checks(conf: Conf, document: Document) -> list[str]:
         ("scene", "enabled"),
         "scene.enabled generates the data: report.synthetic must be true, so that no page passes them for observed ones",
     )
+    series = conf.preprocess.multitemporal
+    need(
+        series.window % 2 == 1, ("preprocess", "multitemporal", "window"), "preprocess.multitemporal.window must be odd"
+    )
+    need(
+        conf.source != "search" or not series.enabled or conf.preprocess.speckle.filter == "none",
+        ("preprocess", "multitemporal", "enabled"),
+        "preprocess.multitemporal.enabled filters speckle over the dates: preprocess.speckle.filter must be none, or it is filtered twice",
+    )
     _check_clouds(conf, need)
     if conf.source == "search":
         _check_dates(conf, need)

@@ -107,8 +107,9 @@ def externals(conf: Conf, layout: Layout, stage: str) -> dict[str, list[Any]]:
     return out
 
 
-# Keys that change how fast a result comes, never the result: no reason to make it again.
-_NEUTRAL = {"preprocess": ("threads", "row_block")}
+# Keys that change how fast a result comes, never the result, or that another stage has in its own slice: no reason to
+# make it again.
+_NEUTRAL = {"preprocess": ("threads", "row_block", "multitemporal")}
 
 
 def slice_of(conf: Conf, stage: str) -> dict[str, Any]:

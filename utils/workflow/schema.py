@@ -205,6 +205,13 @@ class Speckle(Section):
     )
 
 
+class Multitemporal(Section):
+    """Speckle filter over all dates of a track (stage multitemporal)."""
+
+    enabled: bool = key(False, "Filter over the dates of a track; needs speckle.filter: none.")
+    window: int = key(7, "Window side of the local means, odd.", "pixels", ge=3, le=15)
+
+
 class CloudClasses(Section):
     """Meaning of the scene classes (SCL) in cloud.tif; a class that is not named is clear, 0 is always no data."""
 
@@ -238,6 +245,10 @@ class Preprocess(Section):
     """From products to aligned rasters (stages preprocess_s1, preprocess_s2)."""
 
     backend: Literal["native", "snap"] = key("native", "Engine for both sensors.")
+    s1_backend: Literal["native", "snap"] | None = key(None, "Engine for Sentinel-1; empty = backend.")
+    s2_backend: Literal["native", "snap"] | None = key(
+        None, "Engine for Sentinel-2; empty = backend. SNAP brings nothing where only 10 m bands are wanted."
+    )
     orbit: Literal["annotation", "poeorb"] = key("annotation", "Orbit source; poeorb never falls back silently.")
     orbit_dir: str | None = key(None, "Folder with more orbit files (*.EOF), besides those that were fetched.", "path")
     polarisations: Pols | Literal["available"] = key(
@@ -252,6 +263,7 @@ class Preprocess(Section):
     srgr_time: Literal["linear", "nearest"] = key("linear", "Interpolation of slant-to-ground polynomials in time.")
     resampling: Literal["bilinear", "nearest"] = key("bilinear", "Radar to map interpolation, on power.")
     speckle: Speckle = key(Speckle(), "Speckle filter.")
+    multitemporal: Multitemporal = key(Multitemporal(), "Speckle filter over the dates of a track.")
     incidence: bool = key(False, "Also write the local incidence angle.")
     dem: Dem = key(Dem(), "Heights.")
     verify: Literal["size", "md5", "off"] = key("size", "How files inside a product are checked against its manifest.")
@@ -268,6 +280,31 @@ class Preprocess(Section):
     threads: int = key(0, "Threads; 0 = all that this process may use.", ge=0)
     row_block: int = key(256, "Map rows processed at once: memory and speed, never the result.", "pixels", ge=16)
     quicklook: bool = key(True, "Write a PNG beside each product.")
+
+    @property
+    def sar_folder(self) -> str:
+        """Folder below preprocessed/ that later stages read gamma0 from."""
+        return "sentinel1_mt" if self.multitemporal.enabled else "sentinel1"
+
+    def engine(self, sensor: Literal["s1", "s2"]) -> str:
+        """The engine of a sensor: native or snap."""
+        return (self.s1_backend if sensor == "s1" else self.s2_backend) or self.backend
+
+
+class Snap(Section):
+    """The SNAP engine (backend snap). Nothing here changes pixels, except the version."""
+
+    gpt: str | None = key(None, "The program gpt; empty = SNAP_GPT, then gpt on PATH.", "path")
+    version: int | None = key(None, "Major version that gpt must have; empty = any from 10 on.", ge=10, le=15)
+    heap: str | None = key(
+        None, "Heap of Java, such as 24G; empty = 0.75 of the memory of the job.", pattern=r"^\d+(\.\d+)?[KMG]$"
+    )
+    cache: str | None = key(
+        None, "Tile cache, below 0.75 of the heap; empty = half of the heap.", pattern=r"^\d+(\.\d+)?[KMG]$"
+    )
+    userdir: str | None = key(None, "Folder for the user directories of the runs, one each; empty = TMPDIR.", "path")
+    auxdata: str | None = key(None, "Shared auxdata folder of SNAP; it is linked, never written.", "path")
+    keep_dimap: bool = key(False, "Keep what gpt wrote after it was adopted.")
 
 
 class ImportItem(Section):
@@ -451,6 +488,7 @@ class Conf(Section):
     search: Search = key(Search(), "Search.")
     download: Download = key(Download(), "Download.")
     preprocess: Preprocess = key(Preprocess(), "Preprocessing.")
+    snap: Snap = key(Snap(), "The SNAP engine.")
     import_data: ImportData = key(ImportData(), "Import.")
     tiling: Tiling = key(Tiling(), "Tiles.")
     dataset: DatasetConf = key(DatasetConf(), "Samples.")

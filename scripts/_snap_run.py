@@ -1,0 +1,173 @@
+"""gpt runs of both sensors: what is handed to bash_scripts/gpt.sh, and what a configuration means for it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.io import raster, snap_gpt
+from utils.io.download_lock import fetched_heights
+from utils.io.footprint import geometry_wkt, to_lonlat
+from utils.science.grid import Grid
+from utils.workflow.errors import ConfigError, ExternalError
+from utils.workflow.files import atomic_text
+
+NO_HEIGHT = -32768.0
+
+
+@dataclass(frozen=True)
+class GptRun:
+    """One call of gpt.sh.
+
+    bands   that the result must hold;  orbit: poeorb, resorb, annotation or any;  orbits: orbit file to link, if any
+    """
+
+    id: str
+    path: Path
+    graph: Path
+    out: Path
+    variables: Mapping[str, str]
+    bands: tuple[str, ...]
+    orbit: str
+    orbits: Path | None
+    pols: tuple[str, ...]
+    verify: str
+
+    def arguments(self) -> list[str]:
+        """Arguments of gpt.sh."""
+        options = ["--id", self.id, "--orbit", self.orbit, "--verify", self.verify]
+        options += [word for band in self.bands for word in ("--band", band)]
+        options += [word for pol in self.pols for word in ("--pol", pol)]
+        values = [f"{name}={value}" for name, value in self.variables.items()]
+        return [*options, str(self.graph), str(self.path), str(self.out), *values]
+
+    def env(self, ctx: Any) -> dict[str, str]:
+        """Environment of gpt.sh for a configuration."""
+        conf = ctx.conf.snap
+        wanted = {
+            "SNAP_GPT": snap_gpt.find_gpt(conf.gpt), "SNAP_VERSION": conf.version, "SNAP_HEAP": conf.heap,
+            "SNAP_CACHE": conf.cache, "SNAP_USERDIR": conf.userdir and ctx.resolve(conf.userdir),
+            "SNAP_AUXDATA": conf.auxdata and ctx.resolve(conf.auxdata), "SNAP_ORBITS": self.orbits,
+            "SNAP_LOGS": ctx.layout.logs / "snap", "SNAP_THREADS": ctx.conf.preprocess.threads or None,
+        }  # fmt: skip
+        return {name: str(value) for name, value in wanted.items() if value is not None}
+
+
+def check_engine(ctx: Any) -> snap_gpt.Diagnosis:
+    """gpt is there and has the wanted version; a dry run does not need it.
+
+    raises  ExternalError (70) else, before any product is touched
+    """
+    conf = ctx.conf.snap
+    if ctx.options.dry_run:
+        return snap_gpt.Diagnosis(0, "", "", "")
+    gpt = snap_gpt.find_gpt(conf.gpt)
+    if gpt is None:
+        raise ExternalError(
+            f"preprocess.backend is snap, but gpt was not found{f' ({conf.gpt})' if conf.gpt else ''}.",
+            "Install SNAP, load its module, or set snap.gpt to it; preprocess.backend: native needs no SNAP.",
+        )
+    found = snap_gpt.diagnose(gpt)
+    if conf.version and found.version and found.version != conf.version:
+        raise ExternalError(
+            f"{gpt} is SNAP {found.version}, snap.version asks for {conf.version}.",
+            "Load the right module, or correct snap.version.",
+        )
+    ctx.log.info("%s: %s", gpt, found)
+    return found
+
+
+def execute(ctx: Any, run: GptRun) -> Path:
+    """Run gpt.sh; returns the .dim file. raises the error of its exit code."""
+    return snap_gpt.run_script(run.arguments(), run.env(ctx), lambda line: ctx.log.info("%s", line))
+
+
+def discard(ctx: Any, dim: Path) -> None:
+    """Delete what gpt.sh wrote once it is adopted, unless snap.keep_dimap; a .dim of the user's own is never touched."""
+    if not ctx.conf.snap.keep_dimap and dim.parent.parent.parent == ctx.layout.work / "snap":
+        shutil.rmtree(dim.parent, ignore_errors=True)
+
+
+def stem_of(dim: Path) -> str:
+    """Name of a .dim file without its ending."""
+    return dim.name.removesuffix(".dim")
+
+
+def graph_file(ctx: Any, text: str) -> Path:
+    """Write a graph where its content names it; runs of one configuration share it."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    path: Path = ctx.layout.work / "snap/graphs" / f"{digest}.xml"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        atomic_text(path, text)
+    return path
+
+
+def grown_wkt(grid: Grid, margin_m: float) -> str:
+    """The grid's rectangle grown by a margin, as WKT in longitude and latitude."""
+    from shapely.geometry import box
+
+    x0, y0, x1, y1 = grid.bounds
+    return geometry_wkt(to_lonlat(box(x0 - margin_m, y0 - margin_m, x1 + margin_m, y1 + margin_m), grid.epsg))
+
+
+def heights_of(ctx: Any) -> tuple[Path, str, float]:
+    """Height raster for SNAP, its vertical datum, and the value that means no height.
+
+    raises  ConfigError when there is no raster, its datum is unknown, or its nodata value is a height
+    """
+    conf = ctx.conf.preprocess.dem
+    path = _height_path(ctx)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ConfigError(f"{path.name}: SNAP reads heights from GeoTIFF.", "Convert it: gdal_translate in out.tif")
+    info = raster.info(path)
+    datum = datum_of(path, info.tags)
+    if datum is None and conf.vertical is None:
+        raise ConfigError(
+            f"{path.name}: the file does not say what its heights refer to.",
+            "Set preprocess.dem.vertical to ellipsoid, EGM96 or EGM2008 (Copernicus GLO-30: EGM2008).",
+        )
+    if datum and conf.vertical and datum != conf.vertical:
+        raise ConfigError(
+            f"{path.name}: the file says {datum}, preprocess.dem.vertical says {conf.vertical}.",
+            "Remove preprocess.dem.vertical, or correct the file.",
+        )
+    nodata = NO_HEIGHT if info.nodata is None or math.isnan(info.nodata) else float(info.nodata)
+    if -500 <= nodata <= 9000:
+        raise ConfigError(
+            f"{path.name}: its nodata value {nodata:g} is a height; SNAP would cut holes there.",
+            f"Give it another one: gdalwarp -dstnodata {NO_HEIGHT:g} in.tif out.tif",
+        )
+    return path, str(datum or conf.vertical), nodata
+
+
+def _height_path(ctx: Any) -> Path:
+    text = ctx.conf.preprocess.dem.path
+    if text is not None:
+        path: Path = ctx.resolve(text)
+        copy: Path = ctx.layout.raw / "dem" / path.name
+        return copy if copy.is_file() else path
+    fetched = fetched_heights(ctx.layout.raw)
+    if fetched is None:
+        raise ConfigError(
+            "preprocess.dem.path is not set, and no height tiles were fetched.",
+            "Run: ./s2cr fetch_dem CONF, or set it to a height raster of the area and its surroundings.",
+        )
+    return fetched
+
+
+def datum_of(path: Path, tags: Mapping[str, str]) -> str | None:
+    """Vertical datum that a height raster states: tag VERTICAL, or a compound coordinate system; None when neither."""
+    from osgeo import gdal
+
+    names = {"ellipsoid": "ellipsoid", "egm96": "EGM96", "egm2008": "EGM2008"}
+    if "VERTICAL" in tags:
+        return names.get(tags["VERTICAL"].strip().lower())
+    reference = gdal.OpenEx(str(path), gdal.OF_RASTER).GetSpatialRef()
+    if reference is None or not reference.IsCompound():
+        return None
+    return {"5773": "EGM96", "5171": "EGM96", "3855": "EGM2008"}.get(reference.GetAuthorityCode("VERT_CS") or "")
