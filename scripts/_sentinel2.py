@@ -129,12 +129,14 @@ def _rasters(
         jobs: dict[str, Callable[[], Converted]] = {}
         for band in bands:
             path, more = item.output(folder / f"{band}.tif"), foreign.tags if foreign else {}
-            out = _Sink(files, _band_writer(ctx, path, meta, band, grid, more))
+            out = _Sink(files, _band_writer(ctx, path, meta, band, grid, more, how.threads))
             if foreign:
                 jobs[band] = partial(copy_band, foreign.read, band, grid, out, how)
             else:
                 jobs[band] = partial(convert_band, product, meta, band, grid, out, how)
-        scl, cloud = (_Sink(files, writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer))
+        scl, cloud = (
+            _Sink(files, writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer, how.threads)
+        )
         alone = replace(how, threads=threads)  # the last one: most of its time no band is left
         jobs[CLASSES] = partial(convert_classes, product, meta, grid, (scl, cloud), rules, alone, layer)
         return run_all(jobs, workers, stop)
@@ -191,27 +193,32 @@ def _tags(ctx: Context, meta: S2Metadata, units: str, offset_dn: int, **more: ob
     )  # fmt: skip
 
 
-def _band_writer(ctx: Context, path: Path, meta: S2Metadata, band: str, grid: Grid, more: Mapping[str, str]) -> Any:
+def _band_writer(
+    ctx: Context, path: Path, meta: S2Metadata, band: str, grid: Grid, more: Mapping[str, str], threads: int
+) -> Any:
     resampling = "none" if meta.resolution_m(band) == 10 else "bilinear"
     tags = {**_tags(ctx, meta, "reflectance", meta.offset_dn(band), RESAMPLING=resampling), **more}
-    return _writer(ctx, path, grid, "float32", band, math.nan, tags)
+    return _writer(path, grid, "float32", band, math.nan, tags, threads)
 
 
 def _class_writers(
-    ctx: Context, item: Any, folder: Path, meta: S2Metadata, grid: Grid, layer: CloudLayer | None
+    ctx: Context, item: Any, folder: Path, meta: S2Metadata, grid: Grid, layer: CloudLayer | None, threads: int
 ) -> list[Any]:
     about = dict(layer.tags) if layer else {"CLOUD_SOURCE": "scl", "SHADOW_SOURCE": "scl"}
     if layer is None or layer.only_cloud:
         about["DILATED_M"] = f"{ctx.conf.preprocess.cloud_dilate_m:g}"  # of what the scene classes give
     scl, cloud = (item.output(folder / f"{name}.tif") for name in ("scl", "cloud"))
+    classes, codes = (
+        _tags(ctx, meta, "class", 0, RESAMPLING="nearest"),
+        _tags(ctx, meta, "code", 0, RESAMPLING="nearest", **about),
+    )
     return [
-        _writer(ctx, scl, grid, "uint8", "SCL", 0, _tags(ctx, meta, "class", 0, RESAMPLING="nearest")),
-        _writer(ctx, cloud, grid, "uint8", "CLOUD", 255, _tags(ctx, meta, "code", 0, RESAMPLING="nearest", **about)),
+        _writer(scl, grid, "uint8", "SCL", 0, classes, threads),
+        _writer(cloud, grid, "uint8", "CLOUD", 255, codes, threads),
     ]
 
 
-def _writer(ctx: Context, path: Path, grid: Grid, dtype: str, name: str, nodata: float, tags: Mapping[str, str]) -> Any:
-    threads = ctx.conf.preprocess.threads
+def _writer(path: Path, grid: Grid, dtype: str, name: str, nodata: float, tags: Mapping[str, str], threads: int) -> Any:
     return row_writer.writer(path, grid, 1, dtype, band_names=(name,), nodata=nodata, tags=tags, threads=threads)
 
 
