@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from scripts import _contract
 from scripts._context import Context
+from scripts._heights_orbits import height_raster, orbit_paths
 from scripts._item import progress_of
-from scripts._orbits import orbit_paths
 from utils.io import safe_s1
 from utils.io.dem import HeightField
-from utils.io.download_lock import fetched_heights
 from utils.io.ground import Ground, ground_under
 from utils.io.orbit_file import find_precise, read_orbit_file
 from utils.io.safe import SafeProduct
@@ -26,7 +24,7 @@ from utils.science import calibrate, s1_chain, s1_run
 from utils.science.border import BorderMask, find_border
 from utils.science.geocode import MapNodes
 from utils.science.grid import Grid, Window
-from utils.workflow.errors import ConfigError, InputError
+from utils.workflow.errors import InputError
 
 
 def options(ctx: Context) -> s1_chain.Options:
@@ -50,25 +48,6 @@ def with_orbit(ctx: Context, note: safe_s1.Annotation) -> tuple[safe_s1.Annotati
         note, orbit_times=states.times, orbit_position_m=states.position_m, orbit_velocity_m_s=states.velocity_m_s
     )
     return precise, path.name
-
-
-def height_raster(ctx: Context) -> Path:
-    """Where heights come from: preprocess.dem.path, or its copy in raw/; when it is empty, what download fetched.
-
-    raises  ConfigError when neither is there
-    """
-    text = ctx.conf.preprocess.dem.path
-    if text is not None:
-        path = ctx.resolve(text)
-        copy = ctx.layout.raw / "dem" / path.name
-        return copy if copy.is_file() else path
-    fetched = fetched_heights(ctx.layout.raw)
-    if fetched is None:
-        raise ConfigError(
-            "preprocess.dem.path is not set, and no height tiles were fetched.",
-            "Run: ./s2cr fetch_dem CONF, or set it to a height raster of the area and its surroundings.",
-        )
-    return fetched
 
 
 def ground(ctx: Context, grid: Grid, nodes: MapNodes) -> Ground:

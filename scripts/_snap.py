@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scripts import _contract, _snap_input
 from scripts._context import Context, Report
-from scripts._orbits import orbit_paths
+from scripts._heights_orbits import orbit_paths
 from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt, heights_of, stem_of
 from utils.io import dimap, safe_s1, snap_graph
 from utils.io.download_lock import products_of

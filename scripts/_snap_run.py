@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.io import raster, snap_gpt
-from utils.io.download_lock import fetched_heights
+from scripts._heights_orbits import height_raster
+from utils.io import dem, raster, snap_gpt
 from utils.io.footprint import geometry_wkt, to_lonlat
 from utils.science.grid import Grid
 from utils.workflow.errors import ConfigError, ExternalError
@@ -121,53 +121,14 @@ def heights_of(ctx: Any) -> tuple[Path, str, float]:
     raises  ConfigError when there is no raster, its datum is unknown, or its nodata value is a height
     """
     conf = ctx.conf.preprocess.dem
-    path = _height_path(ctx)
+    path = height_raster(ctx)
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise ConfigError(f"{path.name}: SNAP reads heights from GeoTIFF.", "Convert it: gdal_translate in out.tif")
-    info = raster.info(path)
-    datum = datum_of(path, info.tags)
-    if datum is None and conf.vertical is None:
-        raise ConfigError(
-            f"{path.name}: the file does not say what its heights refer to.",
-            "Set preprocess.dem.vertical to ellipsoid, EGM96 or EGM2008 (Copernicus GLO-30: EGM2008).",
-        )
-    if datum and conf.vertical and datum != conf.vertical:
-        raise ConfigError(
-            f"{path.name}: the file says {datum}, preprocess.dem.vertical says {conf.vertical}.",
-            "Remove preprocess.dem.vertical, or correct the file.",
-        )
+    info, datum = raster.info(path), dem.datum_of(path, conf.vertical)
     nodata = NO_HEIGHT if info.nodata is None or math.isnan(info.nodata) else float(info.nodata)
     if -500 <= nodata <= 9000:
         raise ConfigError(
             f"{path.name}: its nodata value {nodata:g} is a height; SNAP would cut holes there.",
             f"Give it another one: gdalwarp -dstnodata {NO_HEIGHT:g} in.tif out.tif",
         )
-    return path, str(datum or conf.vertical), nodata
-
-
-def _height_path(ctx: Any) -> Path:
-    text = ctx.conf.preprocess.dem.path
-    if text is not None:
-        path: Path = ctx.resolve(text)
-        copy: Path = ctx.layout.raw / "dem" / path.name
-        return copy if copy.is_file() else path
-    fetched = fetched_heights(ctx.layout.raw)
-    if fetched is None:
-        raise ConfigError(
-            "preprocess.dem.path is not set, and no height tiles were fetched.",
-            "Run: ./s2cr fetch_dem CONF, or set it to a height raster of the area and its surroundings.",
-        )
-    return fetched
-
-
-def datum_of(path: Path, tags: Mapping[str, str]) -> str | None:
-    """Vertical datum that a height raster states: tag VERTICAL, or a compound coordinate system; None when neither."""
-    from osgeo import gdal
-
-    names = {"ellipsoid": "ellipsoid", "egm96": "EGM96", "egm2008": "EGM2008"}
-    if "VERTICAL" in tags:
-        return names.get(tags["VERTICAL"].strip().lower())
-    reference = gdal.OpenEx(str(path), gdal.OF_RASTER).GetSpatialRef()
-    if reference is None or not reference.IsCompound():
-        return None
-    return {"5773": "EGM96", "5171": "EGM96", "3855": "EGM2008"}.get(reference.GetAuthorityCode("VERT_CS") or "")
+    return path, datum, nodata

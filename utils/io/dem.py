@@ -24,6 +24,7 @@ Vertical = Literal["ellipsoid", "EGM96", "EGM2008"]
 Missing = Literal["error", "sea"]
 _VERTICAL_EPSG: dict[str, Vertical] = {"5773": "EGM96", "5171": "EGM96", "3855": "EGM2008"}
 _NAMES: dict[str, Vertical] = {"ellipsoid": "ellipsoid", "egm96": "EGM96", "egm2008": "EGM2008"}
+_PROJ_GRIDS = {"EGM96": "us_nga_egm96_15", "EGM2008": "us_nga_egm08_25"}
 _MAX_NAMED_TILES = 12
 _SURVEY_ROWS = 512
 _METRES_PER_DEGREE = 111_320.0
@@ -63,12 +64,13 @@ class HeightField:
     ) -> None:
         dataset = _open(path)
         self._name, self._fails = path.name, missing == "error"
-        self.vertical: Vertical = _datum(dataset, path, vertical)
+        self.vertical: Vertical = stated_or_wanted(dataset, path, vertical)
         if self.vertical != "ellipsoid" and geoid_grid is None:
             raise ConfigError(
                 f"{path.name}: heights are above {self.vertical}, but preprocess.dem.geoid_grid is not set; leaving the "
                 "geoid out would shift the image by up to 100 m.",
-                f"Set preprocess.dem.geoid_grid to a raster of {self.vertical} undulations in metres.",
+                f"Set preprocess.dem.geoid_grid to a raster of {self.vertical} undulations in metres, such as PROJ's own: "
+                f"projsync --file {_PROJ_GRIDS[self.vertical]}.",
             )
         if geoid_grid is not None and not geoid_grid.is_file():
             raise ConfigError(f"{geoid_grid}: no such geoid grid.", "Correct preprocess.dem.geoid_grid.")
@@ -222,7 +224,16 @@ def _open(path: Path) -> gdal.Dataset:
         raise InputError(f"{path}: not a readable height raster ({error}).", "Correct preprocess.dem.path.") from error
 
 
-def _datum(dataset: gdal.Dataset, path: Path, wanted: Vertical | None) -> Vertical:
+def datum_of(path: Path, wanted: Vertical | None) -> Vertical:
+    """Vertical datum of a height raster: what the file says, or `wanted`.
+
+    raises  ConfigError when neither says it, or they contradict each other; InputError when unreadable
+    """
+    return stated_or_wanted(_open(path), path, wanted)
+
+
+def stated_or_wanted(dataset: gdal.Dataset, path: Path, wanted: Vertical | None) -> Vertical:
+    """The same for an open raster."""
     stated = _stated(dataset)
     if stated is None and wanted is None:
         raise ConfigError(
