@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @stage("preprocess_s1", options=(adopt,))
 def run(ctx: Context) -> Report:
-    from scripts import _sentinel1 as steps
+    from scripts._heights_orbits import height_raster
     from utils.io.download_lock import products_of
     from utils.io.footprint import aoi_grid
     from utils.io.safe import open_product
@@ -39,7 +39,7 @@ def run(ctx: Context) -> Report:
         from scripts import _snap
 
         return _snap.adopt_s1(ctx, ctx.extra["adopt"]) if ctx.extra["adopt"] else _snap.run_snap_s1(ctx)
-    steps.height_raster(ctx)  # refused before the first product
+    height_raster(ctx)  # refused before the first product
     use_threads(conf.threads)
     grid = aoi_grid(ctx.conf.area, config.ROOT, ctx.layout.work, config.scene_dir(ctx.conf))
     paths = products_of(ctx.layout.raw, "S1")
