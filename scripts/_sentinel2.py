@@ -45,23 +45,6 @@ _AT_ONCE = 4  # images open at once: each holds about 100 MiB for a full tile
 _CACHE_MIB = 64  # of GDAL's cache for each of them: one row of JPEG 2000 tiles read, one of GeoTIFF blocks written
 
 
-class _Sink:
-    """A writer that can be let go of: GDAL completes a file only when nobody refers to it any more, and that must
-    be before the file gets its final name."""
-
-    def __init__(self, files: ExitStack, writer: Any) -> None:
-        self._out: row_writer.Writer | None = files.enter_context(writer)
-        files.callback(self._release)  # runs before the writer's own end
-
-    def _release(self) -> None:
-        self._out = None
-
-    def write(self, array: Any, row: int, col: int) -> None:
-        """array (1, rows, cols) at (row, col)."""
-        assert self._out is not None
-        self._out.write(array, row, col)
-
-
 class _Stopped(Exception):
     """Another image of the product failed."""
 
@@ -129,13 +112,13 @@ def _rasters(
         jobs: dict[str, Callable[[], Converted]] = {}
         for band in bands:
             path, more = item.output(folder / f"{band}.tif"), foreign.tags if foreign else {}
-            out = _Sink(files, _band_writer(ctx, path, meta, band, grid, more, how.threads))
+            out = files.enter_context(_band_writer(ctx, path, meta, band, grid, more, how.threads))
             if foreign:
                 jobs[band] = partial(copy_band, foreign.read, band, grid, out, how)
             else:
                 jobs[band] = partial(convert_band, product, meta, band, grid, out, how)
         scl, cloud = (
-            _Sink(files, writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer, how.threads)
+            files.enter_context(writer) for writer in _class_writers(ctx, item, folder, meta, grid, layer, how.threads)
         )
         alone = replace(how, threads=threads)  # the last one: most of its time no band is left
         jobs[CLASSES] = partial(convert_classes, product, meta, grid, (scl, cloud), rules, alone, layer)

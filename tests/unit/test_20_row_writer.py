@@ -40,3 +40,22 @@ def test_error_leaves_nothing(tmp_path: Path) -> None:
         out.write(IMAGE[:, :100], 0, 0)
         raise RuntimeError("stop")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_file_is_complete_when_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds the writer: what is renamed is what stays."""
+    seen = {}
+    rename = Path.replace
+
+    def watch(self: Path, target: Path) -> Path:
+        seen[Path(target)] = self.read_bytes()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", watch)
+    monkeypatch.setattr("os.replace", lambda a, b: watch(Path(a), Path(b)))
+    with row_writer.writer(tmp_path / "a.tif", GRID, 1, "float32") as held:
+        held.write(IMAGE, 0, 0)
+        held.set_tags({"LATE": "x" * 5000})
+    assert seen[tmp_path / "a.tif"] == (tmp_path / "a.tif").read_bytes()
+    assert raster.info(tmp_path / "a.tif").tags["LATE"] == "x" * 5000
+    assert held is not None

@@ -45,14 +45,16 @@ class Writer:
         found = {**self._dataset.GetMetadata(), **{name: str(text) for name, text in tags.items()}}
         self._dataset.SetMetadata({name: found[name] for name in sorted(found)})
 
-    def flush(self) -> None:
-        """Write what is gathered and not complete."""
+    def close(self) -> None:
+        """Write what is gathered and let go of the file, whoever still holds this writer: GDAL completes a file only
+        when nobody refers to it, and that must be before the file gets its name."""
         for strip, (pixels, there) in sorted(self._pending.items()):
             first = int(np.argmax(there))
             last = len(there) - int(np.argmax(there[::-1]))
             self._put(pixels[:, first:last], strip * self._block_rows + first, 0)
         self._pending.clear()
         self._dataset.FlushCache()
+        self._dataset = None
 
     def _gather(self, array: Array, row: int) -> None:
         size, total = self._block_rows, self._dataset.RasterYSize
@@ -108,10 +110,10 @@ def writer(
         )
         describe(dataset, grid, band_names, nodata, tags or {}, None, None)
         out = Writer(dataset)
+        del dataset
         yield out
-        out.flush()
         gdal.ErrorReset()
-        del dataset, out
+        out.close()
         if gdal.GetLastErrorType() >= gdal.CE_Failure:  # closing writes the last bytes, and raises nothing
             raise RuntimeError(gdal.GetLastErrorMsg())
 
