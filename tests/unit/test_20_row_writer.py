@@ -1,5 +1,6 @@
 """Rasters written row by row: pixels, bytes that depend on nothing but the pixels and their direction, nothing left."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +46,13 @@ def test_error_leaves_nothing(tmp_path: Path) -> None:
 def test_file_is_complete_when_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds the writer: what is renamed is what stays."""
     seen = {}
-    rename = Path.replace
+    rename = os.replace
 
-    def watch(self: Path, target: Path) -> Path:
-        seen[Path(target)] = self.read_bytes()
-        return rename(self, target)
+    def watch(source: str, target: str) -> None:
+        seen[Path(target)] = Path(source).read_bytes()
+        rename(source, target)
 
-    monkeypatch.setattr(Path, "replace", watch)
-    monkeypatch.setattr("os.replace", lambda a, b: watch(Path(a), Path(b)))
+    monkeypatch.setattr(os, "replace", watch)
     with row_writer.writer(tmp_path / "a.tif", GRID, 1, "float32") as held:
         held.write(IMAGE, 0, 0)
         held.set_tags({"LATE": "x" * 5000})

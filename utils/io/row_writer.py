@@ -54,7 +54,10 @@ class Writer:
             self._put(pixels[:, first:last], strip * self._block_rows + first, 0)
         self._pending.clear()
         self._dataset.FlushCache()
+        gdal.ErrorReset()
         self._dataset = None
+        if gdal.GetLastErrorType() >= gdal.CE_Failure:  # closing writes the last bytes, and raises nothing
+            raise RuntimeError(gdal.GetLastErrorMsg())
 
     def _gather(self, array: Array, row: int) -> None:
         size, total = self._block_rows, self._dataset.RasterYSize
@@ -112,10 +115,7 @@ def writer(
         out = Writer(dataset)
         del dataset
         yield out
-        gdal.ErrorReset()
         out.close()
-        if gdal.GetLastErrorType() >= gdal.CE_Failure:  # closing writes the last bytes, and raises nothing
-            raise RuntimeError(gdal.GetLastErrorMsg())
 
 
 @contextmanager
