@@ -18,7 +18,7 @@ from utils.science.thumbnail import Thumbnail
 from utils.workflow.files import atomic_json
 from utils.workflow.stages import STAGES
 
-BITS = {"layover": 1, "shadow": 2, "no_sample": 4, "no_height": 8, "border": 16}
+BITS = {"layover": 1, "shadow": 2, "no_sample": 4, "no_height": 8, "border": 16, "no_value": 32}
 _QUICKLOOK_PX = 600
 
 

@@ -24,7 +24,9 @@ from utils.science import calibrate, s1_chain, s1_run
 from utils.science.border import BorderMask, find_border
 from utils.science.geocode import MapNodes
 from utils.science.grid import Grid, Window
-from utils.workflow.errors import InputError
+from utils.workflow.errors import ConfigError, InputError
+
+FINE_PX_M = 10.0
 
 
 def options(ctx: Context) -> s1_chain.Options:
@@ -45,8 +47,9 @@ def with_orbit(ctx: Context, note: safe_s1.Annotation) -> tuple[safe_s1.Annotati
         ctx.warn(f"W_RESORB: {note.mission} {note.first_line_time}: no precise orbit is at hand; {path.name} is used")
     states = read_orbit_file(path, note.mission, note.first_line_time, note.last_line_time)
     precise = replace(
-        note, orbit_times=states.times, orbit_position_m=states.position_m, orbit_velocity_m_s=states.velocity_m_s
-    )
+        note, orbit_source="RESORB" if "AUX_RESORB" in path.name else "POEORB", orbit_times=states.times,
+        orbit_position_m=states.position_m, orbit_velocity_m_s=states.velocity_m_s,
+    )  # fmt: skip
     return precise, path.name
 
 
@@ -121,23 +124,45 @@ def tags(
         "BACKEND": "native", "RADIOMETRY": "gamma0_rtc" if conf.flatten else "gamma0_ellipsoid",
         "ORBIT_SOURCE": note.orbit_source, "ORBIT_FILE": orbit_file, "PASS": note.direction,
         "RELATIVE_ORBIT": product.manifest().relative_orbit, "ACQ_START": note.first_line_time, "ACQ_STOP": note.last_line_time,
-        "IPF": "{}.{:02d}".format(*safe_s1.ipf_of(product)), "BORDER_NOISE": "dn0" if pixels.border is None else "masked",
+        "IPF": "{}.{:02d}".format(*safe_s1.ipf_of(product)), "BORDER_NOISE": _border_tag(product, pixels),
         "DEM": height_raster(ctx).name, "DEM_VERTICAL": found.field.vertical, "GEOID": found.field.geoid,
         "POLARISATIONS_ABSENT": ",".join(safe_s1.absent(product, pixels.channels)) or "none",
-        "RESAMPLING": conf.resampling, "SRGR_TIME": conf.srgr_time, "AZIMUTH_SPACING": conf.azimuth_spacing,
+        "RESAMPLING": conf.resampling, "SRGR_TIME": conf.srgr_time, "AZIMUTH_SPACING": conf.azimuth_spacing if conf.flatten else "none",
     }  # fmt: skip
     return {name: str(text) for name, text in values.items()}
 
 
+def _border_tag(product: SafeProduct, pixels: Inputs) -> str:
+    """dn0: the processor wrote DN 0 into borders; masked: found here; off: borders of an old product stay in."""
+    if not calibrate.needs_border_mask(safe_s1.ipf_of(product)):
+        return "dn0"
+    return "off" if pixels.border is None else "masked"
+
+
+def finer(grid: Grid) -> tuple[Grid, int]:
+    """The grid of 10 m on which pixels of 20, 30 ... m are computed before power is averaged, and the factor.
+
+    raises  ConfigError when the pixel is larger than 10 m and no multiple of it
+    """
+    factor = round(grid.dx / FINE_PX_M)
+    if grid.dx <= FINE_PX_M:
+        return grid, 1
+    if abs(grid.dx - factor * FINE_PX_M) > 1e-6:
+        raise ConfigError(f"area.pixel_m is {grid.dx:g}; Sentinel-1 makes multiples of 10 m.", "Use 10, 20 or 30.")
+    fine = Grid(grid.epsg, grid.x0, grid.y0, grid.dx / factor, grid.dy / factor, grid.rows * factor, grid.cols * factor)
+    return fine, factor
+
+
 def write(
     ctx: Context, item: Any, grid: Grid, run: s1_run.Run, noise: dict[str, str], tags: dict[str, str],
-    facts: dict[str, Any], pols: Sequence[str],
+    facts: dict[str, Any], pols: Sequence[str], factor: int = 1,
 ) -> None:  # fmt: skip
-    """The contract's files of one product, from the blocks of a run."""
+    """The contract's files of one product, from the blocks of a run, averaged by `factor`."""
 
     def blocks() -> Iterator[s1_run.Block]:
         try:
-            yield from progress_of(ctx, run.blocks(), run.block_count, item.id)
+            for block in progress_of(ctx, run.blocks(), run.block_count, item.id):
+                yield block if factor == 1 else s1_run.coarser(block, factor)
         except s1_run.LooksError as error:
             raise InputError(f"{item.id}: {error}.", "Set preprocess.speckle.enl to a number, such as 4.4.") from error
 

@@ -173,8 +173,7 @@ def plan_choice(ctx: Any, orbit: snap_graph.Orbit) -> snap_graph.S1Choice:
         raise ConfigError(
             f"area.pixel_m is {pixel_m:g}; the graphs make 10 or 20 m.", "Use 10 or 20, or the native engine."
         )
-    flatten: Any = conf.flatten
-    if not getattr(flatten, "enabled", flatten):
+    if not conf.flatten:
         raise ConfigError("preprocess.flatten is false; the graphs of SNAP always flatten.", "Use the native engine.")
     _, vertical, _ = heights_of(ctx)
     filtered = conf.speckle.filter

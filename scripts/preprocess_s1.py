@@ -3,7 +3,7 @@
 Reads   raw/downloads.lock.json and the products and orbits that it names, the height raster of preprocess.dem
         or the fetched raw/dem/dem.tif
 Writes  preprocessed/sentinel1/<product>/gamma0_vv.tif, gamma0_vh.tif  float32 linear power, nodata NaN
-        mask.tif  uint8 bits: 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border noise
+        mask.tif  uint8 bits: 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border noise, 32 no value
         incidence.tif (on request, degrees), product.json, quicklook.png
 Items   one per product; --part i/N
 Fails   65 heights unclear, 66 product broken, 70 gpt failed (backend snap), 71 some products failed, 72 all outside the area
@@ -55,7 +55,7 @@ def run(ctx: Context) -> Report:
 
 
 def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> None:
-    """One product, from zip to rasters; nothing is written before all of it is computed."""
+    """One product, from zip to rasters; they get their names when all of it is computed."""
     from scripts import _sentinel1 as steps
     from utils.io import safe_s1
     from utils.science import s1_chain, s1_run
@@ -71,20 +71,21 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
         geometry = image_geometry(main, conf.srgr_time)
     except OrbitError as error:
         raise InputError(f"{product.name}: {error}.", "Choose another product.") from error
-    nodes = s1_chain.rough_nodes(geometry, grid)
+    fine, factor = steps.finer(grid)
+    nodes = s1_chain.rough_nodes(geometry, fine)
     share = s1_chain.coverage_share(nodes, geometry)
     if share == 0 or share < conf.min_overlap:
         item.skip(f"outside: the product covers {100 * share:.1f} % of the area")
-    ground = steps.ground(ctx, grid, nodes)
+    ground = steps.ground(ctx, fine, nodes)
     with ExitStack() as stack:
         found = steps.inputs(ctx, stack, product, members, notes)
         plan = s1_chain.plan(geometry, ground.grid, ground.inner, ground, ground.range_m, steps.options(ctx))
         if plan.image_window is None:
             item.skip("outside: no pixel of the product falls on the area")
-        run = s1_run.Run(plan, found.channels, found.border, conf.row_block)
+        run = s1_run.Run(plan, found.channels, found.border, conf.row_block // factor * factor or factor)
         tags = steps.tags(ctx, product, main, orbit_file, ground, found)
         facts = {"coverage": round(share, 6), "orbit_residual_m": round(geometry.orbit.position_residual_m, 6)}
-        steps.write(ctx, item, grid, run, found.noise, tags, facts, list(members))
+        steps.write(ctx, item, grid, run, found.noise, tags, facts, list(members), factor)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_mask_bits() -> None:
     for values in result.gamma0.values():
         assert np.isnan(values[10, 20]) and np.isnan(values[70, 70])
         assert np.isfinite(values[41, 41])  # filled heights keep their value and their bit
-        assert ((result.mask & 22) > 0).tolist() == np.isnan(values).tolist()
+        assert ((result.mask & 54) > 0).tolist() == np.isnan(values).tolist()
 
 
 def _ridge(grid: Grid, col: int = 105) -> np.ndarray:
@@ -130,6 +130,34 @@ def test_shadow_has_no_value_and_layover_keeps_its_own() -> None:
     assert shadow.any() and layover.any()
     assert np.isnan(result.gamma0["VV"][shadow]).all()
     assert np.isfinite(result.gamma0["VV"][layover & ~shadow]).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", ["none", "lee", "lee_sigma"])
+def test_every_missing_value_has_its_true_reason(name: str) -> None:
+    """Every pixel has a sample: hidden ground and filters that starve beside it are never called a missing sample."""
+    grid = _grid()
+    r, c = np.indices(grid.shape)
+    height = (90 * (1 + np.sin(c / 6.0 + 0.3 * np.sin(r / 9.0))) + 10 * np.sin(r / 5.0)).astype(np.float32)
+    plan = _plan(height, s1_chain.Options(speckle=name))  # type: ignore[arg-type]
+    window = plan.image_window
+    assert window is not None
+    result = run(plan, {"VV": _channel(plan, np.full((window.rows, window.cols), 50))})
+    missing = np.isnan(result.gamma0["VV"])
+    assert missing.any() and not (result.mask & visibility.NO_SAMPLE).any()
+    assert (((result.mask & 54) > 0) == missing).all()
+    assert (result.mask & visibility.NO_VALUE).any()
+
+
+def test_larger_pixels_are_means_of_power() -> None:
+    nan = np.nan
+    power = np.array([[1.0, 3.0, nan, 2.0], [5.0, -1.0, nan, nan]], np.float32)
+    mask = np.array([[1, 0, 4, 0], [0, 8, 32, 2]], np.uint8)
+    block = s1_run.Block(Window(6, 0, 2, 4), {"VV": power}, mask, np.full((2, 4), 30, np.float32))
+    found = s1_run.coarser(block, 2)
+    assert found.window == Window(3, 0, 1, 2)
+    assert found.gamma0["VV"][0, 0] == 2.0 and np.isnan(found.gamma0["VV"][0, 1])
+    assert found.mask.tolist() == [[9, 38]]  # layover and missing height of any; the reasons of NaN where it is NaN
+    assert found.incidence_deg is not None and found.incidence_deg.tolist() == [[30.0, 30.0]]
 
 
 @pytest.mark.parametrize("image", [IMAGE, SyntheticImage(argument_deg=35.0)], ids=["descending", "ascending"])

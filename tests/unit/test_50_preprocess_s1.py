@@ -262,7 +262,7 @@ def test_orbit_file_that_the_lock_names(scene: Path, tmp_path: Path) -> None:
         record = {"file": f"orbits/{names[kind]}", "mission": "ORBIT"}
         download_lock.merge_lock(raw, {names[kind].removesuffix(".EOF"): record})
         gamma0, _, facts, warnings = convert(work, _zip(work), speckle=quiet, orbit="poeorb")
-        assert facts["tags"]["ORBIT_FILE"] == names[kind]
+        assert (facts["tags"]["ORBIT_FILE"], facts["tags"]["ORBIT_SOURCE"]) == (names[kind], kind)
         assert [w.startswith("W_RESORB: S1A ") for w in warnings] == [True] * warned
         assert np.abs(gamma0 / expected - 1).max() < 1e-3  # the file is read 60 s around the scene, fewer vectors
     own = tmp_path / "own"
@@ -320,3 +320,19 @@ def test_members_are_found_by_name(scene: Path) -> None:
     assert sorted(found) == ["VH", "VV"]
     assert all(None not in (m.calibration, m.noise, m.measurement) for m in found.values())
     assert (note.polarisation, note.mission, note.direction) == ("VH", "S1A", "descending")
+
+
+def test_pixels_of_20_m_are_means_of_10_m(scene: Path, tmp_path: Path) -> None:
+    """Flattened and filtered at 10 m, then averaged as power; another origin of the radar cells changes nothing."""
+    work = tmp_path / "work"
+    shutil.copytree(scene / "scene", work / "scene")
+    fine, _, _, _ = convert(work, _zip(work))
+    grid = SceneProducts(Scene(size_px=SIZE_PX)).grid
+    coarse = Grid(grid.epsg, grid.x0, grid.y0, 20.0, -20.0, SIZE_PX // 2, SIZE_PX // 2)
+    found, mask, _, _ = convert(work, _zip(work), coarse, row_block=33)
+    expected = fine.reshape(2, SIZE_PX // 2, 2, SIZE_PX // 2, 2).mean(axis=(2, 4), dtype=np.float64)
+    assert np.abs(found / expected - 1).max() < 1e-6
+    assert not mask.any()
+    odd = Grid(grid.epsg, grid.x0, grid.y0, 15.0, -15.0, 64, 64)
+    with pytest.raises(ConfigError, match=r"area\.pixel_m is 15; Sentinel-1 makes multiples of 10 m"):
+        convert(work, _zip(work), odd)

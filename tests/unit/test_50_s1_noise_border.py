@@ -90,7 +90,7 @@ def test_border_noise_of_old_products(case: Case, tmp_path: Path, ipf: str) -> N
     assert not border[changed].any()
     assert not _bits(mask, 4)[changed].any()
     off, mask, facts, _ = convert(case.work, path, case.grid, speckle=QUIET, border_noise=False)
-    assert facts["tags"]["BORDER_NOISE"] == "dn0"
+    assert facts["tags"]["BORDER_NOISE"] == "off"
     assert not _bits(mask, 16).any()
     assert np.isfinite(off[0][border & ~outside]).all()
 

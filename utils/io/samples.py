@@ -100,7 +100,7 @@ class Sample:
     s1_t0, s1_t1        (H, W, 2) float32 gamma0 VV, VH, linear power, NaN = nodata; values <= 0 are measurements
     s2_t0, s2_t1        (H, W, n) float32 reflectance, NaN = nodata
     cloud_t0, cloud_t1  (H, W) uint8: 0 clear, 1 cloud, 2 shadow, 3 snow, 4 defective, 255 none
-    sar_bits            (H, W) uint8 bits of both dates: 1 layover, 2 shadow, 4 no sample, 8 DEM, 16 border noise
+    sar_bits            (H, W) uint8 bits of both dates: 1 layover, 2 shadow, 4 no sample, 8 DEM, 16 border noise, 32 no value
     window              (H, W) True where the sample owns the pixel
     """
 

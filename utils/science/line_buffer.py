@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.science import flatten, speckle
+from utils.science import speckle
 from utils.science.border import BorderMask, ReadDn
 from utils.science.flatten import RadarArea
 from utils.science.grid import Window
@@ -16,7 +16,7 @@ from utils.science.speckle import FilterName
 
 Float32Array = NDArray[np.float32]
 
-NO_SAMPLE_FLAG, BORDER_FLAG, HIDDEN_FLAG = 1, 2, 4
+NO_SAMPLE_FLAG, BORDER_FLAG = 1, 2
 _CHUNK_LINES = 256
 
 
@@ -53,8 +53,6 @@ class Source:
         ratio = self._area.on_image(window) if self._area is not None else None
         power = self.power.lines(dn, first, ratio, count=count)
         flags = np.where(dn == 0, np.uint8(NO_SAMPLE_FLAG), np.uint8(0))
-        if ratio is not None:
-            flags[ratio < flatten.MIN_RATIO] |= HIDDEN_FLAG
         if self._border is not None:
             marks = self._border.on_image(window)
             power[marks] = np.nan

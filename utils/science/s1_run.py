@@ -1,7 +1,7 @@
 """The second pass over the map: image lines through calibration, flattening and filter, resampled block by block.
 
-Every image line is read once (and sampled once before for the statistics that a filter needs); a rolling buffer holds
-the lines that a block of map rows spans. Results do not depend on the number of threads nor on the rows of a block.
+Every image line is read once; before, some are read for the statistics that a filter needs (all of a small window, 32 of
+every 256 of a large one). A rolling buffer holds the lines that a block of map rows spans. Results do not depend on the number of threads nor on the rows of a block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from utils.science import flatten, resample, speckle, visibility
 from utils.science.border import BorderMask
 from utils.science.geocode import ImagePosition, ellipsoid_cos_incidence, image_bounds, locate
 from utils.science.grid import Window
-from utils.science.line_buffer import BORDER_FLAG, HIDDEN_FLAG, NO_SAMPLE_FLAG, Filter, LineBuffer, Source
+from utils.science.line_buffer import BORDER_FLAG, NO_SAMPLE_FLAG, Filter, LineBuffer, Source
 from utils.science.line_power import LinePower
 from utils.science.s1_chain import Channel, Plan, heights_of
 
@@ -25,6 +25,7 @@ Float32Array = NDArray[np.float32]
 BitArray = NDArray[np.uint8]
 
 ROW_BLOCK = 256
+_NAN_BITS = visibility.SHADOW | visibility.NO_SAMPLE | visibility.BORDER | visibility.NO_VALUE
 # strips as high as the windows that looks are estimated from
 _SAMPLE_LINES, _SAMPLE_EVERY, _SAMPLE_ALL_PX = 32, 256, 4_000_000
 
@@ -38,9 +39,9 @@ class Block:
     """Some rows of the area.
 
     window         within the area, full width
-    gamma0         by polarisation, (rows, cols) float32 linear power, NaN where mask has 2, 4 or 16 and where the area
-                   ratio is below 0.05
-    mask           (rows, cols) uint8: 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border noise
+    gamma0         by polarisation, (rows, cols) float32 linear power, NaN exactly where mask has 2, 4, 16 or 32
+    mask           (rows, cols) uint8: 1 layover, 2 shadow, 4 no sample, 8 height missing, 16 border noise, 32 no value
+                   although a sample is there (area ratio below 0.05, or too few samples around)
     incidence_deg  (rows, cols) float32 local incidence angle, on request
     """
 
@@ -182,16 +183,40 @@ class Run:
 
 
 def _hide(maps: dict[str, Float32Array], mask: BitArray, flags: BitArray | None) -> None:
-    """Set the bits of missing samples and border noise, and take the values away where there is no measurement."""
+    """Set the bits of what is no measurement, and take the values away there: NaN and these bits go together."""
     found = np.zeros(mask.shape, np.uint8) if flags is None else flags
     mask[(found & BORDER_FLAG) > 0] |= visibility.BORDER
+    mask[(found & NO_SAMPLE_FLAG) > 0] |= visibility.NO_SAMPLE
     empty = np.any([np.isnan(m) for m in maps.values()], axis=0)
-    # no value although a sample is there: the ground is hidden (ratio too small), which is no missing sample
-    empty &= (found & HIDDEN_FLAG) == 0
-    mask[((found & NO_SAMPLE_FLAG) > 0) | (empty & ((mask & visibility.BORDER) == 0))] |= visibility.NO_SAMPLE
-    hidden = (mask & (visibility.SHADOW | visibility.NO_SAMPLE | visibility.BORDER)) > 0
+    mask[empty & ((mask & _NAN_BITS) == 0)] |= visibility.NO_VALUE
+    hidden = (mask & _NAN_BITS) > 0
     for values in maps.values():
         values[hidden] = np.nan
+
+
+def coarser(block: Block, factor: int) -> Block:
+    """A block of larger pixels: mean power of factor x factor pixels, never of decibels.
+
+    gamma0   mean of the valid pixels where at least half are valid, else NaN; incidence: the same, of angles
+    mask     layover and missing height where any pixel has them; the bits of NaN only where the result is NaN
+    raises   ValueError when rows or columns are no multiple of the factor
+    """
+    shape = block.mask.shape[0] // factor, factor, block.mask.shape[1] // factor, factor
+    maps = {name: _block_mean(values.reshape(shape)) for name, values in block.gamma0.items()}
+    bits = np.bitwise_or.reduce(np.bitwise_or.reduce(block.mask.reshape(shape), axis=3), axis=1)
+    empty = np.any([np.isnan(values) for values in maps.values()], axis=0)
+    mask = np.where(empty, bits, bits & ~np.uint8(_NAN_BITS)).astype(np.uint8)
+    angle = None if block.incidence_deg is None else _block_mean(block.incidence_deg.reshape(shape))
+    window = Window(block.window.row // factor, block.window.col // factor, shape[0], shape[2])
+    return Block(window, maps, mask, angle)
+
+
+def _block_mean(parts: Float32Array) -> Float32Array:
+    valid = np.isfinite(parts)
+    count = valid.sum(axis=(1, 3))
+    total = np.where(valid, parts, 0).sum(axis=(1, 3), dtype=np.float64)
+    enough = 2 * count >= parts.shape[1] * parts.shape[3]
+    return np.where(enough, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def collect(run: Run, shape: tuple[int, int]) -> Block:

@@ -12,7 +12,9 @@ from scipy import ndimage
 from utils.science import geocode_kernels as kernels
 from utils.science.geocode import MapNodes
 
-LAYOVER, SHADOW, NO_SAMPLE, DEM_MISSING, BORDER = 1, 2, 4, 8, 16
+# NO_VALUE: a sample is there, but the ground is hidden from the radar (area ratio below 0.05), or too few samples
+# around it for the filter or the interpolation.
+LAYOVER, SHADOW, NO_SAMPLE, DEM_MISSING, BORDER, NO_VALUE = 1, 2, 4, 8, 16, 32
 
 
 def layover_shadow(
