@@ -115,7 +115,7 @@ def filter_files(
 
 
 def _rows_at_once(dates: int, cols: int) -> int:
-    fitting = _BLOCK_BYTES // (2 * 4 * dates * cols)
+    fitting = _BLOCK_BYTES // (3 * 4 * dates * cols)  # input, output, scatter
     return max(min(fitting, _STORED_ROWS), 16)
 
 
