@@ -48,11 +48,9 @@ def _cut_noise(table: sar.NoiseTable, first: int, lines: int) -> sar.NoiseTable:
     )  # fmt: skip
 
 
-def write_slices(
-    products: SceneProducts, folder: Path, cut: int, overlap: int = 0, key: str = "s1_t0"
-) -> tuple[Path, Path, Path]:
+def write_slices(products: SceneProducts, folder: Path, cut: int, overlap: int = 0) -> tuple[Path, Path, Path]:
     """The undivided product and its two slices: lines 0 .. cut + overlap - 1, and from line cut on."""
-    image = whole_image(products, key)
+    image = whole_image(products)
     parts = []
     for number, first, last in ((1, 0, cut + overlap), (2, cut, image.grid.lines)):
         cut_dn = {pol: np.ascontiguousarray(dn[first:last]) for pol, dn in image.dn.items()}
