@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts._context import Context
+from scripts._dates import load_dates
 from utils.io import acquisitions, mosaics, raster, samples
 from utils.science import baselines, evaluation, metrics, metrics_conventions
 from utils.workflow.errors import InputError, RefusedError
@@ -187,7 +188,7 @@ class Data:
         """copy_t0 over the whole preprocessed images of every pair, bands of dataset.s2_bands: all pixels, and those
         clear at both dates."""
         everything = samples.load_index(self.layout.dataset_set("all"))
-        dates = acquisitions.load(self.layout.pairs_json)
+        dates = load_dates(self.conf, self.layout)
         root, bands = self.layout.preprocessed_root, self.conf.dataset.s2_bands
 
         @lru_cache(maxsize=24)

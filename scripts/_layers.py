@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts._context import Context
+from scripts._dates import load_dates
 from utils.io import acquisitions, mosaics, pictures, raster
 from utils.io.samples import DatasetIndex, load_index
 from utils.science import severity
@@ -47,7 +48,7 @@ class PairViews:
         self.index: DatasetIndex = load_index(ctx.layout.dataset_set("all"))
         self.pair, self.bands = self.index.pairs[pair_id], self.index.bands_optical
         sar, root = ctx.conf.preprocess.sar_folder, ctx.layout.preprocessed_root
-        dates = acquisitions.load(ctx.layout.pairs_json)
+        dates = load_dates(ctx.conf, ctx.layout)
         first, second = dates[self.pair.date1], dates[self.pair.date2]
         grid = self.pair.grid
         self.before = acquisitions.read_planes(root, "sentinel2", first.s2, self.bands, grid)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts._context import Context
+from scripts._dates import load_dates
 from scripts._layers import PairViews, View
-from utils.io import acquisitions, html, pictures
+from utils.io import html, pictures
 from utils.science import score_table, severity
 from utils.workflow import config, freshness
 from utils.workflow.errors import InputError
@@ -216,7 +217,7 @@ def _split(ctx: Context) -> list[str]:
 
 def _provenance(ctx: Context) -> list[str]:
     """Products, stages with keys and digests, code, configuration. No times: equal input gives an equal page."""
-    dates = acquisitions.load(ctx.layout.pairs_json)
+    dates = load_dates(ctx.conf, ctx.layout)
     products = [
         [d.id, sensor, name]
         for d in dates.values()

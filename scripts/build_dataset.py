@@ -159,11 +159,12 @@ def _pair_records(
     ctx: Context, pairs: dict[str, Any], mixed: dict[str, bool], tilings: "dict[str, Tiling]"
 ) -> dict[str, Any]:
     """Facts of every pair, with the scene median of dS1: of the whole scene, not of the tiles that passed."""
-    from utils.io import acquisitions, tiles
+    from scripts._dates import load_dates
+    from utils.io import tiles
     from utils.science.filters import ds1_median_db
     from utils.workflow.errors import InputError
 
-    dates = acquisitions.load(ctx.layout.pairs_json, ctx.conf.preprocess.sar_folder)
+    dates = load_dates(ctx.conf, ctx.layout, ctx.conf.preprocess.sar_folder)
     power = lru_cache(maxsize=32)(lambda name: tiles.scene_power(ctx.layout.preprocessed_root, dates[name]))
     records = {}
     for name, pair in pairs.items():

@@ -45,12 +45,13 @@ def _image(ctx: Context, run: str, pair: str) -> Path:
 def _maps(ctx: Context, item: Any, index: Any, names: tuple[str, ...]) -> None:
     import numpy as np
 
+    from scripts._dates import load_dates
     from utils.io import acquisitions, mosaics, raster
     from utils.science import indices
 
     run, pair_id = item.id.split("/")
     pair, bands = index.pairs[pair_id], index.bands_optical
-    before_date = acquisitions.load(ctx.layout.pairs_json)[pair.date1]
+    before_date = load_dates(ctx.conf, ctx.layout)[pair.date1]
     root = ctx.layout.preprocessed_root
     before = acquisitions.read_planes(root, "sentinel2", before_date.s2, bands, pair.grid)
     before[:, np.isin(acquisitions.read_cloud(root, before_date.s2, pair.grid), (1, 2, 4))] = np.nan

@@ -36,6 +36,7 @@ def run(ctx: Context) -> Report:
 def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
     import numpy as np
 
+    from scripts._dates import load_dates
     from utils.io import acquisitions, mosaics, pictures, raster
     from utils.science.blend import composite, stitch
 
@@ -47,7 +48,7 @@ def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
     folder = ctx.layout.mosaic(name, pair_id)
     tiles = [ctx.layout.pred(name) / f"{sample.id}.tif" for sample in samples]
     image = stitch([s.window for s in samples], pair.grid.shape, len(bands), lambda i: raster.read(tiles[i]))
-    dates = acquisitions.load(ctx.layout.pairs_json)
+    dates = load_dates(ctx.conf, ctx.layout)
     sources = [*dates[pair.date1].s1, *dates[pair.date2].s1, *dates[pair.date1].s2]
     tags = ctx.tags("reflectance", sources, MODEL=name, PAIR=pair_id, DATE_T0=pair.t0, DATE_T1=pair.t1)
     mosaics.write_reflectance(item.output(folder / "prediction.tif"), image, pair.grid, bands, tags)

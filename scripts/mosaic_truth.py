@@ -21,11 +21,12 @@ from scripts._stage import Context, Report, stage
 def run(ctx: Context) -> Report:
     import numpy as np
 
-    from utils.io import acquisitions, mosaics, pictures
+    from scripts._dates import load_dates
+    from utils.io import mosaics, pictures
     from utils.science.blend import stitch
 
     index, pairs, total = mosaics.shown_pairs(ctx.layout.dataset, ctx.conf.report.max_pairs)
-    dates = acquisitions.load(ctx.layout.pairs_json)
+    dates = load_dates(ctx.conf, ctx.layout)
     note = "synthetic" if ctx.conf.report.synthetic else ""
     bands = index.bands_optical
     for item in ctx.todo(pairs, unit="mosaic"):

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @stage("tile")
 def run(ctx: Context) -> Report:
-    from utils.io import acquisitions
+    from scripts._dates import load_dates
     from utils.io.cutter import DateRasters
     from utils.workflow.files import atomic_json
 
-    dates = acquisitions.load(ctx.layout.pairs_json, ctx.conf.preprocess.sar_folder)
+    dates = load_dates(ctx.conf, ctx.layout, ctx.conf.preprocess.sar_folder)
     count = 0
     # the three files of a tile wait for the disk together, not in turn
     for name, date in sorted(dates.items()):

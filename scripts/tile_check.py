@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @CONF
 @click.option("--count", type=click.IntRange(min=1), default=2, show_default=True, help="Tiles of each date.")
 def run(conf: Path, count: int) -> None:
-    from utils.io import acquisitions, raster
+    from scripts._dates import load_dates
+    from utils.io import raster
     from utils.io.cutter import DateRasters
     from utils.science.grid import make_tiles
     from utils.workflow import config
@@ -33,7 +34,7 @@ def run(conf: Path, count: int) -> None:
     with guarded("tile_check"):
         settings = config.load(conf)
         layout, bands = config.layout_of(settings), settings.dataset.optical
-        for name, date in sorted(acquisitions.load(layout.pairs_json, settings.preprocess.sar_folder).items()):
+        for name, date in sorted(load_dates(settings, layout, settings.preprocess.sar_folder).items()):
             with DateRasters(layout.preprocessed_root, date, bands) as rasters:
                 grid, tiling = rasters.grid, settings.tiling
                 try:

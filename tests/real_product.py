@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from osgeo import gdal
 
+from tests import s1_oracles
 from utils.io import safe_s1
 from utils.io.safe import open_product
 from utils.science import geocode, geodesy
@@ -81,7 +82,7 @@ def image_window(archive: Path, grid: Grid, heights_m: tuple[float, float], marg
     xs, ys = np.meshgrid(x[:: max(len(x) // 9, 1)], y[:: max(len(y) // 9, 1)])
     lon, lat = geodesy.utm_to_geodetic(xs, ys, grid.epsg)
     ground = np.stack([geodesy.geodetic_to_ecef(lon, lat, np.full(lon.shape, h)) for h in heights_m])
-    line, pixel = geocode.locate_exact(geocode.image_geometry(note), ground)
+    line, pixel = s1_oracles.locate_exact(geocode.image_geometry(note), ground)
     top, left = max(int(line.min()) - margin, 0), max(int(pixel.min()) - margin, 0)
     bottom, right = min(int(line.max()) + margin, note.lines), min(int(pixel.max()) + margin, note.samples)
     return Window(top, left, bottom - top, right - left)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.pipeline.chain_tools import Chain, final_bytes, make_chain
+from tests.unit.test_10_multitemporal import expected_looks
 from utils.io import raster
-from utils.science.multitemporal import expected_looks, multitemporal_filter
+from utils.science.multitemporal import multitemporal_filter
 from utils.science.speckle import estimate_looks
 
 

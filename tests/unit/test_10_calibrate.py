@@ -1,10 +1,12 @@
 """Calibration and noise by hand-computed pixels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
+from tests import s1_oracles
 from utils.science import calibrate
 from utils.science.grid import Window
 
@@ -53,7 +55,9 @@ TABLE = Table(
     ],
 )
 def test_table_is_bilinear_per_vector_and_clamped(line: int, pixel: int, expected: float) -> None:
-    assert calibrate.table_on_image(TABLE, Window(line, pixel, 1, 1))[0, 0] == pytest.approx(expected)
+    at = Window(line, pixel, 1, 1)
+    assert calibrate.table_on_image(TABLE, at)[0, 0] == pytest.approx(expected)
+    assert s1_oracles.table_in_use(TABLE, at)[0, 0] == pytest.approx(expected, rel=2e-7)  # as lines are calibrated
 
 
 def test_window_equals_single_pixels() -> None:
@@ -65,12 +69,23 @@ def test_window_equals_single_pixels() -> None:
 def test_single_vector() -> None:
     one = Table(np.array([7]), [np.array([0, 2])], [np.array([1.0, 3.0])])
     assert calibrate.table_on_image(one, Window(0, 1, 2, 1)).tolist() == [[2.0], [2.0]]
+    assert s1_oracles.table_in_use(one, Window(0, 1, 2, 1)).tolist() == [[2.0], [2.0]]
 
 
-def test_noise_is_range_times_azimuth_inside_the_block() -> None:
+def _noise_arrays(noise: Noise, window: Window) -> np.ndarray:
+    return calibrate.noise_on_image(noise, window)
+
+
+def _noise_lines(noise: Noise, window: Window) -> np.ndarray:
+    """What LinePower takes off: 0 where the tables have nothing."""
+    return s1_oracles.noise_in_use(noise, window)[0]
+
+
+@pytest.mark.parametrize("noise_of", [_noise_arrays, _noise_lines])
+def test_noise_is_range_times_azimuth_inside_the_block(noise_of: Callable[[Noise, Window], np.ndarray]) -> None:
     flat = Table(np.array([0, 100]), [np.array([0, 100])] * 2, [np.array([50.0, 50.0])] * 2)
     block = Block(10, 19, 5, 9, np.array([10, 20]), np.array([1.0, 2.0]))
-    eta = calibrate.noise_on_image(Noise(flat, [block]), Window(8, 4, 14, 8))
+    eta = noise_of(Noise(flat, [block]), Window(8, 4, 14, 8))
     assert eta[0, 0] == 50.0  # line 8: outside, factor 1
     assert eta[15 - 8, 5 - 4] == pytest.approx(75.0)  # line 15, pixel 5
     assert eta[19 - 8, 9 - 4] == pytest.approx(95.0)  # bounds are inclusive
@@ -88,21 +103,33 @@ def test_zero_noise_is_missing_not_zero() -> None:
     assert np.isnan(eta[0, 5])  # between a missing and a known node
     assert eta[0, 15] == pytest.approx(50.0)
     assert eta[10, 0] == pytest.approx(30.0)  # the line of the other vector does not need the missing one
-    power = calibrate.beta0(np.full((11, 21), 10, np.uint16), np.full((11, 21), 2.0), eta)
+    two = Table(np.array([0]), [np.array([0])], [np.array([2.0])])
+    power = s1_oracles.power_at(np.full((11, 21), 10, np.uint16), two, Noise(table), Window(0, 0, 11, 21))
     assert power[0, 0] == 25.0  # DN^2 kept
     assert power[0, 15] == pytest.approx((100 - 50) / 4)
 
 
 def test_beta0_by_hand() -> None:
     """Design figures: S1B line 8000 pixel 15000, DN 91; S1A DN 57 and 20."""
-    dn = np.array([[91, 0]], np.uint16)
-    nought, eta = np.full((1, 2), 473.9733), np.full((1, 2), 783.4001)
-    assert calibrate.beta0(dn, nought, None)[0, 0] == pytest.approx(0.03686167, rel=1e-6)
-    assert calibrate.beta0(dn, nought, eta)[0, 0] == pytest.approx(0.03337448, rel=1e-6)
-    assert np.isnan(calibrate.beta0(dn, nought, eta)[0, 1])
-    dark = calibrate.beta0(np.array([[57, 20]], np.uint16), np.full((1, 2), 474.0), np.full((1, 2), 784.2488))
-    assert dark[0].tolist() == pytest.approx([0.01097025, -0.00171024], rel=1e-5)
-    assert calibrate.beta0(np.array([[65535]], np.uint16), np.array([[1.0]]), None)[0, 0] == np.float32(65535.0**2)
+    at = Window(0, 0, 1, 2)
+
+    def even(value: float) -> Table:
+        return Table(np.array([0]), [np.array([0])], [np.array([value])])
+
+    def power(dn: list[int], nought: float, eta: float | None) -> list[float]:
+        noise = None if eta is None else Noise(even(eta))
+        return s1_oracles.power_at(np.array([dn], np.uint16), even(nought), noise, at)[0].tolist()
+
+    for (dn, nought, eta), expected in [
+        (([91, 0], 473.9733, None), [0.03686167, np.nan]),
+        (([91, 0], 473.9733, 783.4001), [0.03337448, np.nan]),
+        (([57, 20], 474.0, 784.2488), [0.01097025, -0.00171024]),
+    ]:
+        found = power(dn, nought, eta)
+        print(f"DN {dn}: {found} expected {expected} (limit 1e-5 relative)")
+        assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    assert power([91, 91], 473.9733, None)[0] == pytest.approx(0.03686167, rel=1e-6)
+    assert power([65535, 1], 1.0, None) == [np.float32(65535.0**2), 1.0]
 
 
 @pytest.mark.parametrize(

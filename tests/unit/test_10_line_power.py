@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests import s1_oracles
 from tests.unit.test_10_calibrate import Block, Noise, Table
 from utils.science import calibrate, flatten
 from utils.science.grid import Window
@@ -32,7 +33,7 @@ def test_equals_whole_arrays(seed: int) -> None:
     dn = random.integers(0, 120, (WINDOW.rows, WINDOW.cols)).astype(np.uint16)
     ratio = random.uniform(0.0, 2.0, dn.shape).astype(np.float32)
     eta = calibrate.noise_on_image(noise, WINDOW)
-    whole = calibrate.beta0(dn, calibrate.table_on_image(beta, WINDOW), eta)
+    whole = s1_oracles.beta0(dn, calibrate.table_on_image(beta, WINDOW), eta)
     power = LinePower(beta, noise, WINDOW)
     parts = [
         power.lines(dn[a : a + 33], WINDOW.row + a, np.ascontiguousarray(ratio[a : a + 33]))

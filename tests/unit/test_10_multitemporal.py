@@ -19,16 +19,34 @@ def _stack(dates: int, shape: tuple[int, int], looks: float = 4.4, seed: int = 5
     return (level * np.random.default_rng(seed).gamma(looks, 1 / looks, (dates, *shape))).astype(np.float32)
 
 
+def expected_looks(looks: float, dates: int, window: int) -> float:
+    """Equivalent number of looks after the filter on homogeneous ground: N L / (1 + (N - 1) / window^2).
+
+    First order in the speckle: each ratio has the variance 1/L (1 - 1/n) of a pixel over the mean of n, the level 1/(n L).
+    """
+    return dates * looks / (1 + (dates - 1) / window**2)
+
+
 def _plain(stack: np.ndarray, window: int) -> np.ndarray:
-    """The formula with loops over windows, nothing else."""
+    """The formula with loops over windows and sorted dates, nothing else."""
     means, radius = np.full(stack.shape, np.nan), window // 2
+    scatter, joins = np.full(stack.shape, np.inf), np.zeros(stack.shape, bool)
     for k, r, c in np.argwhere(np.isfinite(stack)):
         part = stack[k, max(r - radius, 0) : r + radius + 1, max(c - radius, 0) : c + radius + 1].astype(float)
-        if np.isfinite(part).mean() >= 0.5 and np.nanmean(part) > 0:
-            means[k, r, c] = np.nanmean(part)
-    takes_part = np.isfinite(means)
-    ratio = np.where(takes_part, stack / np.where(takes_part, means, 1), 0).sum(0) / np.maximum(takes_part.sum(0), 1)
-    return np.where(takes_part, means * ratio, stack)
+        values = part[np.isfinite(part)]
+        if 2 * values.size < part.size or values.mean() <= 0:
+            continue
+        deviation = values.std(ddof=1)
+        if values.mean() > 3 * deviation / np.sqrt(values.size):
+            means[k, r, c], scatter[k, r, c] = values.mean(), (deviation / values.mean()) ** 2
+    for r, c in np.ndindex(stack.shape[1:]):
+        taken: list[float] = []
+        for k in np.argsort(scatter[:, r, c]):
+            if np.isfinite(scatter[k, r, c]) and scatter[k, r, c] <= 4 * max(np.mean(taken or scatter[k, r, c]), 0.1):
+                taken.append(float(scatter[k, r, c]))
+                joins[k, r, c] = True
+    ratio = np.where(joins, stack / np.where(joins, means, 1), 0).sum(0) / np.maximum(joins.sum(0), 1)
+    return np.where(joins, means * ratio, stack)
 
 
 def test_formula_with_gaps_and_negative_power() -> None:
@@ -53,7 +71,7 @@ def test_looks_against_theory(dates: int, window: int) -> None:
     out = mt.multitemporal_filter(stack, window)
     inner = out[:, 10:-10, 10:-10].astype(float)
     found = float(np.mean(inner.mean((1, 2)) ** 2 / inner.var((1, 2))))
-    expected = mt.expected_looks(4.4, dates, window)
+    expected = expected_looks(4.4, dates, window)
     ratio = out.mean((1, 2), dtype=float) / stack.mean((1, 2), dtype=float)
     print(
         f"{dates} dates, window {window}: ENL 4.4 -> {found:.1f}, theory {expected:.1f} (limit 4 %), means x {ratio.min():.4f} .. {ratio.max():.4f} (limit 1 %)"
@@ -87,6 +105,42 @@ def test_a_change_stays_in_its_date() -> None:
     assert others[:, ~band].max() < 1e-5
     assert leak < 0.08
     assert out[4][np.s_[63:137, 63:137]].mean() > 3.9 * plain[4][np.s_[63:137, 63:137]].mean()
+
+
+def _flooded(level_db: float, dates: int, shape: tuple[int, int], seed: int) -> np.ndarray:
+    """Dates at the noise floor: speckle of signal and noise (equivalent -25 dB), less the mean noise."""
+    noise, level = 10**-2.5, 10 ** (level_db / 10)
+    grain = np.random.default_rng(seed).gamma(4.4, 1 / 4.4, (dates, *shape))
+    return ((level + noise) * grain - noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("level_db", [-28.0, -30.0, -33.0, -60.0])
+@pytest.mark.parametrize(("land_dates", "dark_dates"), [(5, 1), (1, 4)])
+def test_dates_at_the_noise_floor_poison_no_other(land_dates: int, dark_dates: int, level_db: float) -> None:
+    shape = (300, 300)
+    grain = np.random.default_rng(8).gamma(4.4, 1 / 4.4, (land_dates, *shape))
+    land, dark = (0.04 * grain).astype(np.float32), _flooded(level_db, dark_dates, shape, 9)
+    alone = mt.multitemporal_filter(land, 7).astype(float)
+    out = mt.multitemporal_filter(np.concatenate([land, dark]), 7).astype(float)
+    spread = float(out[:land_dates].std() / alone.std())
+    mean = float(out[:land_dates].mean() / alone.mean())
+    kept = out[land_dates:].mean((1, 2)) / dark.mean((1, 2), dtype=float)
+    print(
+        f"{dark_dates} of {land_dates + dark_dates} dates at {level_db:.0f} dB: land std x {spread:.4f} (limit 10 %), mean x {mean:.5f} (limit 1 %), "
+        f"mean of the dark dates x {kept.min():.4f} .. {kept.max():.4f}"
+    )
+    assert abs(spread - 1) < 0.1
+    assert abs(mean - 1) < 0.01
+    if level_db > -60:
+        assert kept == pytest.approx(np.ones(dark_dates), abs=0.02)
+
+
+def test_single_look_speckle_still_takes_part() -> None:
+    stack = _stack(6, (300, 300), looks=1.0)
+    inner = mt.multitemporal_filter(stack, 7)[:, 10:-10, 10:-10].astype(float)
+    found = float(np.mean(inner.mean((1, 2)) ** 2 / inner.var((1, 2))))
+    print(f"6 dates of one look: {found:.2f}, theory {expected_looks(1, 6, 7):.2f} (limit 6 %)")
+    assert found == pytest.approx(expected_looks(1, 6, 7), rel=0.06)
 
 
 def test_missing_dates_count_as_nothing() -> None:
@@ -147,7 +201,7 @@ def test_real_series() -> None:
             gain = float(np.median(np.array(after) / before))
             print(
                 f"{pol}, {count} dates: ENL {np.median(before):.1f} -> {np.median(after):.1f} (x {gain:.1f}, theory for bare speckle x "
-                f"{mt.expected_looks(1, count, 7):.1f}), means x {ratio[count].min():.4f} .. {ratio[count].max():.4f}"
+                f"{expected_looks(1, count, 7):.1f}), means x {ratio[count].min():.4f} .. {ratio[count].max():.4f}"
             )
             assert gain > 1.1
             assert np.abs(ratio[count] - 1).max() < 0.02

@@ -142,6 +142,55 @@ def test_date_line(tmp_path: Path) -> None:
     assert np.abs(found[25] - 100 * (lon % 360 - 179.5)).max() < 1e-2
 
 
+@pytest.mark.parametrize("central_lon", [179.99, -179.99, 0.01, -0.01, 100.0])
+@pytest.mark.parametrize(("west", "columns"), [(-180.125, 1440), (-180.0, 1440), (0.0, 1440), (-180.125, 1441)])
+def test_geoid_around_the_earth_has_no_edge(tmp_path: Path, west: float, columns: int, central_lon: float) -> None:
+    """Undulations that differ by longitude only, without a jump; expected from the formula at each longitude."""
+
+    def undulation(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+        return 30 + 20 * np.sin(np.radians(lon)) + 5 * np.cos(np.radians(3 * lon)) + 0 * lat
+
+    geoid = _degree_raster(tmp_path / "geoid.tif", west, -10.0, 0.25, (60, columns), undulation)
+    zone = 1 + int((central_lon + 180) // 6)
+    x, y = geodetic_to_utm(np.array([central_lon]), np.array([-16.5]), 32700 + zone)
+    grid = Grid(
+        32700 + zone, float(np.round(x[0] / 20) * 20) - 3500, float(np.round(y[0] / 20) * 20), 10.0, -10.0, 40, 700
+    )
+    raster.write(
+        tmp_path / "dem.tif", np.full(grid.shape, 100, np.float32), grid, nodata=-32768.0, tags={"VERTICAL": "EGM96"}
+    )
+    field = HeightField(tmp_path / "dem.tif", geoid_grid=geoid)
+    found = field.read(grid).height_m
+    lon, lat = utm_to_geodetic(grid.pixel_centres_x()[None], grid.pixel_centres_y()[:, None], grid.epsg)
+    if abs(central_lon) != 100:
+        assert (np.diff(np.sign(lon), axis=1) != 0).any()  # it does cross 0 or 180
+    error = float(np.abs(found - 100 - undulation(lon, lat)).max())
+    print(f"raster from {west}, {columns} columns, area around {central_lon}: error {error:.1e} m (limit 1e-3)")
+    assert error < 1e-3
+    for window in (Window(0, 0, 40, 90), Window(0, 610, 40, 90), Window(7, 300, 20, 100)):
+        part = HeightField(tmp_path / "dem.tif", geoid_grid=geoid).read(grid.window(window)).height_m
+        assert part.tobytes() == np.ascontiguousarray(found[window.slices]).tobytes()
+
+
+def test_scale_and_offset_of_heights_and_geoid(tmp_path: Path) -> None:
+    """Whole centimetres above -400 m, and a geoid in half metres."""
+    area = Grid(32633, GRID.x0 - 300, GRID.y0 + 300, 10.0, -10.0, 120, 140)
+    stored = np.full(area.shape, 35_000, np.int32)
+    stored[70:, 100:] = -32768
+    raster.write(tmp_path / "cm.tif", stored, area, nodata=-32768.0, tags={"VERTICAL": "EGM96"})
+    geoid = _degree_raster(tmp_path / "geoid.tif", 10.0, 45.0, 0.25, (30, 30), lambda lon, lat: 90 + 0 * lon + 0 * lat)
+    for name, scale, offset in (("cm.tif", 0.01, -400.0), ("geoid.tif", 0.5, 0.0)):
+        dataset = gdal.OpenEx(str(tmp_path / name), gdal.OF_UPDATE)
+        dataset.GetRasterBand(1).SetScale(scale)
+        dataset.GetRasterBand(1).SetOffset(offset)
+        dataset.FlushCache()
+        del dataset
+    found = HeightField(tmp_path / "cm.tif", geoid_grid=geoid, missing="sea").read(GRID)
+    assert 0 < found.missing.sum() < found.missing.size
+    assert found.height_m[~found.missing] == pytest.approx(35_000 * 0.01 - 400 + 45, abs=1e-4)
+    assert found.height_m[found.missing] == pytest.approx(45, abs=1e-4)
+
+
 def test_datum_unknown_contradicting_or_without_geoid(tmp_path: Path) -> None:
     plain = _utm_dem(tmp_path / "plain.tif", tag=None)
     with pytest.raises(ConfigError, match=r"plain\.tif: the file does not say") as caught:

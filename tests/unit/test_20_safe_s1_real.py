@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import s1_oracles
 from tests.ground import Ground, Pixels, run
 from utils.io import safe_s1
 from utils.io.safe import open_product
@@ -127,21 +128,28 @@ def test_calibration_and_noise_points(row: tuple[Any, ...]) -> None:
     tables, noise = _tables(name, polarisation)
     at = Window(line, pixel, 1, 1)
     found = [float(calibrate.table_on_image(tables[q], at)[0, 0]) for q in ("betaNought", "sigmaNought", "gamma")]
+    in_use = [float(s1_oracles.table_in_use(tables[q], at)[0, 0]) for q in ("betaNought", "sigmaNought", "gamma")]
     level = float(calibrate.noise_on_image(noise, at)[0, 0])
+    taken_off, missing = s1_oracles.noise_in_use(noise, at)
     print(
+        f"the lines' tables {in_use} (limit 1e-4), noise taken off {taken_off[0, 0]:.4f} (limit 1e-3)\n"
         f"betaNought, sigmaNought, gamma {found} expected {[beta, sigma, gamma]} (limit 1e-4, below 1e-6 relative); "
         f"noise {level:.4f} expected {eta} (limit 1e-3, below 1e-4 relative)"
     )
     assert found == pytest.approx([beta, sigma, gamma], abs=1.01e-4)
+    assert in_use == pytest.approx([beta, sigma, gamma], abs=1.01e-4)
     if eta is None:
         assert np.isnan(level)
+        assert (float(taken_off[0, 0]), missing) == (0.0, 1.0)
         assert not calibrate.has_noise(noise)
         return
     assert level == pytest.approx(eta, abs=1e-3)
     without = safe_s1.Noise(noise.range_vectors, ())
     factor = level / float(calibrate.noise_on_image(without, at)[0, 0])
-    print(f"azimuth factor {factor:.5f} expected {azimuth} (limit 1e-5)")
-    assert factor == pytest.approx(azimuth, abs=1.01e-5)
+    factor_in_use = float(taken_off[0, 0] / s1_oracles.noise_in_use(without, at)[0][0, 0])
+    print(f"azimuth factor {factor:.5f}, of the lines {factor_in_use:.5f}, expected {azimuth} (limit 1e-5)")
+    assert (float(taken_off[0, 0]), missing) == (pytest.approx(eta, abs=1e-3), 0.0)
+    assert [factor, factor_in_use] == pytest.approx([azimuth] * 2, abs=1.01e-5)
 
 
 def test_noise_states_of_three_generations() -> None:
@@ -161,9 +169,10 @@ def test_beta0_of_the_hand_computed_pixels() -> None:
     ]:
         tables, noise = _tables(name, "VV")
         at = Window(8000, 15000, 1, 1)
-        beta, eta = calibrate.table_on_image(tables["betaNought"], at), calibrate.noise_on_image(noise, at)
         dn = np.array([[number]], np.uint16)
-        kept, removed = (float(calibrate.beta0(dn, beta, noise_dn2)[0, 0]) for noise_dn2 in (None, eta))
+        kept, removed = (
+            float(s1_oracles.power_at(dn, tables["betaNought"], table, at)[0, 0]) for table in (None, noise)
+        )
         print(
             f"{name[:3]} DN {number}: {kept:.8f} expected {raw}, noise removed {removed:.8f} expected {denoised} (limit 6e-9)"
         )
@@ -260,7 +269,7 @@ def test_real_terrain_end_to_end_with_made_up_pixels(tmp_path: Path) -> None:
     assert s1_chain.margin_px(nodes, float(np.ptp(heights.height_m))) <= 60
     position = geocode.locate(nodes, geometry, heights.height_m)
     lon, lat = geodesy.utm_to_geodetic(grid.pixel_centres_x()[None], grid.pixel_centres_y()[:, None], grid.epsg)
-    line, pixel = geocode.locate_exact(geometry, geodesy.geodetic_to_ecef(lon, lat, heights.height_m))
+    line, pixel = s1_oracles.locate_exact(geometry, geodesy.geodetic_to_ecef(lon, lat, heights.height_m))
     errors = np.abs(position.line - line).max(), np.abs((position.pixel - pixel) * position.slant_step_m).max()
     print(f"nodes against Newton: {errors[0]:.1e} lines (limit 2e-5), {errors[1]:.4f} m slant (limit 0.012)")
     assert errors[0] < 2e-5

@@ -47,6 +47,20 @@ def test_products_are_grouped_by_track_and_grid(tmp_path: Path) -> None:
         find_series(tmp_path, ["A"])
 
 
+def test_slices_of_a_pass_are_one_date(tmp_path: Path) -> None:
+    """Also across midnight; a product without a time of its own is a date of its own."""
+    starts = {
+        "A": "2020-01-03T23:59:40.5", "B": "2020-01-04T00:00:05", "C": "2020-01-04T00:00:30Z", "D": "2020-01-16T00:00:04",
+        "E": "2020-01-28", "F": None, "G": None,
+    }  # fmt: skip
+    for name, start in starts.items():
+        _product(tmp_path, name, {"relative_orbit": 147, "pass": "descending", "start": start})
+    (found,) = find_series(tmp_path, "GFEDCBA")
+    assert found.products == tuple("ABCDEFG")
+    assert found.passes == (0, 0, 0, 1, 2, 3, 4)
+    assert [found.dates(names) for names in ("ABC", "ACD", "ABCDEFG", "D", "")] == [1, 2, 5, 1, 0]
+
+
 def test_files_are_the_filter_whatever_the_block(tmp_path: Path) -> None:
     stack = np.random.default_rng(3).gamma(4.4, 0.05 / 4.4, (3, *GRID.shape)).astype(np.float32)
     stack[np.random.default_rng(4).random(stack.shape) < 0.1] = np.nan

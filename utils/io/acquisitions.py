@@ -6,7 +6,7 @@ A date may have several products of a sensor (slices of a pass, neighbouring til
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,13 @@ def _ids(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.removesuffix(".zip").removesuffix(".SAFE") for name in names)
 
 
-def load(pairs_json: Path, sar_folder: str = "sentinel1") -> dict[str, Acquisition]:
+def load(pairs_json: Path, sar_folder: str = "sentinel1", left_out: Collection[str] = ()) -> dict[str, Acquisition]:
     """Date id -> acquisition, from search/pairs.json.
 
     sar_folder  preprocess.sar_folder, where gamma0 is read
-
-    raises  InputError when it is missing, malformed or of another schema
+    left_out    ids of products without rasters, because they do not cover the area
+    raises      InputError when it is missing, malformed or of another schema, or when `left_out` holds all products that
+                a date has of a sensor
     """
     remedy = "Run find_images or import_data again."
     try:
@@ -62,10 +63,22 @@ def load(pairs_json: Path, sar_folder: str = "sentinel1") -> dict[str, Acquisiti
             continue  # the search keeps more ranks than download fetches
         for key in ("date1", "date2"):
             date = pair[key]
-            s1, s2 = (_ids(date.get(sensor, {}).get("products", ())) for sensor in ("s1", "s2"))
+            s1, s2 = (_used(date, sensor, left_out) for sensor in ("s1", "s2"))
             facts = {"s1": date.get("s1", {}), "s2": date.get("s2", {})}
             found[date["id"]] = Acquisition(date["id"], s1, s2, facts, sar_folder)
     return found
+
+
+def _used(date: Mapping[str, Any], sensor: str, left_out: Collection[str]) -> tuple[str, ...]:
+    listed = _ids(date.get(sensor, {}).get("products", ()))
+    used = tuple(name for name in listed if name not in left_out)
+    if listed and not used:
+        raise InputError(
+            f"date {date['id']}: preprocessing skipped all of its Sentinel-{sensor[1]} products as outside the area: "
+            f"{', '.join(listed)}.",
+            "Choose another date or product (find_images), or lower preprocess.min_overlap.",
+        )
+    return used
 
 
 def check_datatake(products: Sequence[str]) -> None:

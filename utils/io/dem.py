@@ -28,6 +28,7 @@ _PROJ_GRIDS = {"EGM96": "us_nga_egm96_15", "EGM2008": "us_nga_egm08_25"}
 _MAX_NAMED_TILES = 12
 _SURVEY_ROWS = 512
 _METRES_PER_DEGREE = 111_320.0
+_SAME_COLUMN = 0.01  # of a pixel: how far the last column of a raster around the earth may miss the first
 
 gdal.UseExceptions()
 osr.UseExceptions()
@@ -147,7 +148,8 @@ def _blocks(grid: Grid) -> Iterator[Grid]:
 
 
 class _Surface:
-    """Band 1 of a raster, sampled on UTM grids. Pixels finer than half of the target's are averaged first."""
+    """Band 1 of a raster, with its scale and offset, sampled on UTM grids. Pixels finer than half of the target's are
+    averaged first; a raster around the whole earth has no edge in longitude."""
 
     def __init__(self, dataset: gdal.Dataset) -> None:
         self._dataset, self._band = dataset, dataset.GetRasterBand(1)
@@ -165,7 +167,12 @@ class _Surface:
         self._pixel_m = abs(transform[5]) * (_METRES_PER_DEGREE if self._geographic else 1.0)
         self._to_pixel = gdal.InvGeoTransform(transform)
         self._middle_x = transform[0] + transform[1] * dataset.RasterXSize / 2
-        self._transformers: dict[int, osr.CoordinateTransformation] = {}
+        scale, offset = self._band.GetScale(), self._band.GetOffset()
+        self._scale, self._offset = 1.0 if scale is None else scale, offset or 0.0
+        around = 360.0 / abs(transform[1])
+        whole = self._geographic and transform[2] == 0 and abs(around - round(around)) < _SAME_COLUMN
+        self._period = round(around) if whole and dataset.RasterXSize >= round(around) else 0
+        self._transformers: dict[int, tuple[osr.CoordinateTransformation, float]] = {}
 
     def on_grid(self, grid: Grid) -> Float32Array:
         """(rows, cols) float32, NaN where unknown. Files that mark points (GLO-30) are shifted by GDAL already."""
@@ -187,12 +194,17 @@ class _Surface:
         if epsg not in self._transformers:
             grid_reference = osr.SpatialReference()
             grid_reference.ImportFromEPSG(epsg)
-            self._transformers[epsg] = osr.CoordinateTransformation(grid_reference, self._reference)
+            meridian = grid_reference.GetProjParm(osr.SRS_PP_CENTRAL_MERIDIAN, 0.0)
+            self._transformers[epsg] = osr.CoordinateTransformation(grid_reference, self._reference), meridian
+        transformer, meridian = self._transformers[epsg]
         x, y = np.meshgrid(points.x, points.y)
-        found = np.array(self._transformers[epsg].TransformPoints(np.stack([x.ravel(), y.ravel()], axis=1).tolist()))
+        found = np.array(transformer.TransformPoints(np.stack([x.ravel(), y.ravel()], axis=1).tolist()))
         at_x, at_y = found[:, 0].reshape(x.shape), found[:, 1].reshape(x.shape)
-        if self._geographic:  # the raster may count longitude on the other side of the date line
-            at_x = at_x + 360.0 * np.round((self._middle_x - at_x) / 360.0)
+        if self._geographic:
+            # no jump within the lattice: all of a zone on one side of the date line, whatever the window; then all of
+            # it to the side that the raster counts on
+            turns = np.round((meridian - at_x) / 360.0) + round((self._middle_x - meridian) / 360.0)
+            at_x = at_x + 360.0 * turns
         g = self._to_pixel
         cols = (g[0] + g[1] * at_x + g[2] * at_y) / factor - 0.5
         rows = (g[3] + g[4] * at_x + g[5] * at_y) / factor - 0.5
@@ -201,20 +213,35 @@ class _Surface:
     def _read(self, rows: NDArray[np.float64], cols: NDArray[np.float64], factor: int) -> tuple[Float32Array, int, int]:
         """The part of the raster around the positions, NaN = unknown, and its first row and column."""
         limits = self._dataset.RasterYSize // factor, self._dataset.RasterXSize // factor
+        cyclic = self._period > 0 and factor == 1
         (top, bottom), (left, right) = (
-            (max(int(np.floor(at.min())) - 1, 0), min(int(np.ceil(at.max())) + 2, size))
-            for at, size in zip((rows, cols), limits, strict=True)
+            (int(np.floor(at.min())) - 1, int(np.ceil(at.max())) + 2) for at in (rows, cols)
         )
+        top, bottom = max(top, 0), min(bottom, limits[0])
+        if not cyclic:
+            left, right = max(left, 0), min(right, limits[1])
         if bottom <= top or right <= left:
             return np.full((1, 1), np.nan, np.float32), 0, 0
+        parts, col = [], left
+        while col < right:
+            start = col % self._period if cyclic else col
+            count = min(right - col, self._period - start) if cyclic else right - col
+            parts.append(self._values(top, start, bottom - top, count, factor))
+            col += count
+        return np.concatenate(parts, axis=1), top, left
+
+    def _values(self, top: int, left: int, rows: int, cols: int, factor: int) -> Float32Array:
+        """Heights in m of averaged pixels, all inside the raster; NaN = unknown."""
         values = self._band.ReadAsArray(
-            left * factor, top * factor, (right - left) * factor, (bottom - top) * factor,
-            buf_xsize=right - left, buf_ysize=bottom - top, buf_type=gdal.GDT_Float32, resample_alg=gdal.GRIORA_Average,
+            left * factor, top * factor, cols * factor, rows * factor,
+            buf_xsize=cols, buf_ysize=rows, buf_type=gdal.GDT_Float32, resample_alg=gdal.GRIORA_Average,
         )  # fmt: skip
         source = np.asarray(values, dtype=np.float32)
         if self._nodata is not None and not math.isnan(self._nodata):
             source = np.where(source == np.float32(self._nodata), np.float32(np.nan), source)
-        return source, top, left
+        if (self._scale, self._offset) != (1.0, 0.0):
+            source = (source * self._scale + self._offset).astype(np.float32)
+        return source
 
 
 def _open(path: Path) -> gdal.Dataset:

@@ -163,19 +163,14 @@ def _shift(both: _Both) -> Shift:
     for size in both.grid.shape:
         count = min(_BLOCKS_A_SIDE, max(size // side, 1))
         starts.append(np.linspace(0, max(size - side, 0), count).astype(int))
-    found = []
-    for row in starts[0]:
-        for col in starts[1]:
-            window = Window(int(row), int(col), min(side, both.grid.rows), min(side, both.grid.cols))
-            a, b, good = both.read(window)
-            one, other, _ = both.shown(a, b, good)
-            pair = engines.block_shift(one, other, good)
-            if pair is not None:
-                found.append(pair)
-    if not found:
-        return Shift(float("nan"), float("nan"), 0)
-    x, y = np.median(np.array(found), axis=0)
-    return Shift(float(x), float(y), len(found))
+    windows = (Window(int(r), int(c), *(min(side, n) for n in both.grid.shape)) for r in starts[0] for c in starts[1])
+    return engines.median_shift(_block(both, window) for window in windows)
+
+
+def _block(both: _Both, window: Window) -> tuple[float, float] | None:
+    a, b, good = both.read(window)
+    one, other, _ = both.shown(a, b, good)
+    return engines.block_shift(one, other, good)
 
 
 def histogram(comparison: Comparison, shape: tuple[int, int]) -> pictures.Picture:

@@ -307,11 +307,3 @@ def need_space(path: Path, n_bytes: int) -> None:
             f"{path}: needs up to {n_bytes / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free.",
             "Free disk space, then run again.",
         )
-
-
-def build_vrt(path: Path, sources: Sequence[Path], *, separate: bool = False) -> None:
-    """Write a VRT of `sources` with relative paths; separate = one band a file, else a mosaic (later files on top)."""
-    with temporary_path(path) as temporary:
-        dataset = gdal.BuildVRT(str(temporary), [str(source) for source in sources], separate=separate)
-        dataset.FlushCache()
-        del dataset

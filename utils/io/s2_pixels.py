@@ -57,11 +57,6 @@ class Strips:
     def __exit__(self, *error: object) -> None:
         self._rows.__exit__(*error)
 
-    @property
-    def decoded_rows(self) -> int:
-        """Rows decoded so far."""
-        return self._rows.decoded_rows
-
     def take(self, first: int, last: int) -> NDArray[Any]:
         """Rows first..last - 1 of the grid; both may lie outside it, as context.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,26 @@ from utils.workflow.errors import InputError
 
 POLARISATIONS = ("VV", "VH")
 _BLOCK_BYTES = 256 << 20
+_SAME_PASS = timedelta(hours=1)
 _STORED_ROWS = 512  # rows of blocks in the files: reading fewer at once would decompress them more than once
 
 
 @dataclass(frozen=True)
 class Series:
-    """Products of one track on one grid, in the order of acquisition."""
+    """Products of one track on one grid, in the order of acquisition.
+
+    passes  number of the pass that each product belongs to, from 0: slices of one pass are one date
+    """
 
     id: str
     grid: Grid
     products: tuple[str, ...]
+    passes: tuple[int, ...]
+
+    def dates(self, names: Iterable[str]) -> int:
+        """How many acquisition dates some of the products are of."""
+        number = dict(zip(self.products, self.passes, strict=True))
+        return len({number[name] for name in names})
 
 
 def file_of(polarisation: str) -> str:
@@ -71,8 +82,27 @@ def find_series(root: Path, products: Iterable[str]) -> list[Series]:
     for (orbit, direction, grid), members in sorted(groups.items(), key=lambda item: (item[0][:2], min(item[1]))):
         base, taken = f"{orbit:03d}_{direction}", [one.id for one in found]
         number = sum(name.split("-")[0] == base for name in taken)
-        found.append(Series(f"{base}-{number + 1}" if number else base, grid, tuple(n for _, n in sorted(members))))
+        starts, names = zip(*sorted(members), strict=True)
+        found.append(Series(f"{base}-{number + 1}" if number else base, grid, names, _passes(starts)))
     return found
+
+
+def _passes(starts: Sequence[str]) -> tuple[int, ...]:
+    """Number of the pass of each start time, in order; a start that is no time is a pass of its own.
+
+    By time and not by calendar day: a pass may run across midnight, and a track comes back after days.
+    """
+    numbers: list[int] = []
+    last: datetime | None = None
+    for text in starts:
+        try:
+            start = datetime.fromisoformat(text).replace(tzinfo=None)
+        except ValueError:
+            start = None
+        same = start is not None and last is not None and abs(start - last) < _SAME_PASS
+        numbers.append(numbers[-1] + (not same) if numbers else 0)
+        last = start
+    return tuple(numbers)
 
 
 def filter_files(
@@ -115,7 +145,7 @@ def filter_files(
 
 
 def _rows_at_once(dates: int, cols: int) -> int:
-    fitting = _BLOCK_BYTES // (2 * 4 * dates * cols)
+    fitting = _BLOCK_BYTES // (3 * 4 * dates * cols)  # input, output, scatter
     return max(min(fitting, _STORED_ROWS), 16)
 
 

@@ -16,7 +16,6 @@ from utils.science.grid import Window
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Float32Array = NDArray[np.float32]
 Ipf = tuple[int, int]
 NoiseState = Literal["yes", "no_data", "already", "off"]
 
@@ -131,20 +130,6 @@ def noise_state(ipf: Ipf, tables: NoiseTables | None, already_removed: bool, wan
     if tables is None or ipf <= LAST_IPF_WITHOUT_USABLE_NOISE or not has_noise(tables):
         return "no_data"
     return "yes"
-
-
-def beta0(dn: NDArray[np.uint16], beta_nought: FloatArray, noise_dn2: FloatArray | None) -> Float32Array:
-    """beta0 = (DN^2 - noise) / betaNought^2, float32 linear power.
-
-    dn           (rows, cols) digital numbers; 0 = no sample
-    beta_nought  calibration table at the same pixels; the absolute calibration constant is already inside it
-    noise_dn2    noise power, NaN where unknown (DN^2 is kept there), or None
-    returns      NaN where DN is 0; negative where the signal is below the noise: clipping here would bias means
-    """
-    power = dn.astype(np.float64) ** 2
-    if noise_dn2 is not None:
-        power -= np.nan_to_num(noise_dn2, nan=0.0)
-    return np.where(dn > 0, power / beta_nought**2, np.nan).astype(np.float32)
 
 
 def needs_border_mask(ipf: Ipf) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,31 +87,23 @@ def noise_power(noise: NoiseTables, gamma: VectorTable, lines: int, samples: int
     return float(np.percentile(found[np.isfinite(found)], 95)) if np.isfinite(found).any() else float("nan")
 
 
-def shift_px(first: FloatArray, second: FloatArray, good: BoolArray) -> Shift:
-    """Displacement by correlation, median over blocks of 256 px.
-
-    first, second  (rows, cols) images on one grid, in dB or reflectance (not power: few bright points would decide)
-    good           pixels to use; a block needs 60 % of them
-    Within 8 px. In each block the high-passed images are correlated by FFT, and the peak is found to 0.01 px by a
-    matrix Fourier transform around it (Guizar-Sicairos, Thurman, Fienup 2008, Optics Letters 33(2)).
-    """
-    found = [block_shift(first[part], second[part], good[part]) for part in _blocks(first.shape)]
-    usable = np.array([pair for pair in found if pair is not None])
+def median_shift(blocks: Iterable[tuple[float, float] | None]) -> Shift:
+    """Median displacement of the usable ones of block_shift's results."""
+    usable = np.array([pair for pair in blocks if pair is not None])
     if not len(usable):
         return Shift(float("nan"), float("nan"), 0)
     x, y = np.median(usable, axis=0)
     return Shift(float(x), float(y), len(usable))
 
 
-def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    rows, cols = (max(size // BLOCK_PX, 1) for size in shape)
-    for r in range(rows):
-        for c in range(cols):
-            yield slice(r * BLOCK_PX, (r + 1) * BLOCK_PX), slice(c * BLOCK_PX, (c + 1) * BLOCK_PX)
-
-
 def block_shift(first: FloatArray, second: FloatArray, good: BoolArray) -> tuple[float, float] | None:
-    """(x, y) displacement of one block, or None where too few pixels are good or there is no texture."""
+    """(x, y) displacement px of one block by correlation, up to 8 px, or None below 60 % good pixels or without texture.
+
+    first, second  (rows, cols) images on one grid, in dB or reflectance (not power: few bright points would decide)
+    good           pixels to use
+    The high-passed images are correlated by FFT, and the peak is found to 0.01 px by a matrix Fourier transform around
+    it (Guizar-Sicairos, Thurman, Fienup 2008, Optics Letters 33(2)).
+    """
     usable = good & np.isfinite(first) & np.isfinite(second)
     if usable.mean() < _MIN_VALID or min(first.shape) < 4 * _MOST_PX:
         return None

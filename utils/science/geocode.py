@@ -155,13 +155,6 @@ def zero_doppler(orbit: Orbit, ecef_m: FloatArray, start_s: float) -> tuple[Floa
     return np.where(covered, time, np.nan), np.where(covered, slant, np.nan)
 
 
-def locate_exact(geometry: ImageGeometry, ecef_m: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Image line and pixel of ground points S + (3,), by Newton's method for every point; NaN as zero_doppler."""
-    time, slant = zero_doppler(geometry.orbit, ecef_m, geometry.lines * geometry.line_interval_s / 2)
-    line = time / geometry.line_interval_s
-    return line, geometry.srgr.ground_range(time, slant) / geometry.range_spacing_m
-
-
 @dataclass(frozen=True)
 class MapNodes:
     """Exact geometry on a lattice of map points and heights.

@@ -1,6 +1,7 @@
 """Calibrated power of image lines in one pass: beta0 without thermal noise, over the flattening's area ratio.
 
-The same figures as calibrate.beta0 and flatten.to_gamma0 on whole arrays, without their intermediate arrays.
+(DN^2 - noise) / betaNought^2 / ratio without arrays in between; the absolute calibration constant is inside betaNought.
+Power below the noise stays negative: clipping would bias means.
 """
 
 from __future__ import annotations

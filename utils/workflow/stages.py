@@ -145,6 +145,7 @@ _ALL = (
         upstream=("find_images", "preprocess_s1", "import_data"),
         slice=("preprocess.multitemporal",),
         splittable=True,
+        version=2,
         enabled=lambda c: c.preprocess.multitemporal.enabled,
     ),
     Stage(
