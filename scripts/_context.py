@@ -250,6 +250,8 @@ class Context:
                 "data": dict(e.data),
                 "outputs": sorted(e.outputs),
                 "seconds": e.seconds,
+                "steps": dict(e.steps),
+                "peak_mib": e.peak_mib,
             }
             for e in entries
         }

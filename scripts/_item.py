@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from scripts._steps import Steps, peak_mib
 from utils.workflow.errors import DiskError, Error, Interrupted, PartialError, from_os_error
 from utils.workflow.ledger import Entry
 
@@ -34,6 +35,7 @@ class Item:
     def __init__(self, ctx: Context, item_id: str) -> None:
         self.id = item_id
         self.data: dict[str, Any] = {}
+        self.steps = Steps()
         self._ctx = ctx
         self._outputs: list[Path] = []
         self._begin = time.monotonic()
@@ -75,7 +77,20 @@ class Item:
     def _record(self, status: str, reason: str = "", exit_code: int = 0) -> None:
         outputs = self._ctx.describe(self._outputs)
         seconds = round(time.monotonic() - self._begin, 3)
-        self._ctx.record(Entry(self.id, status, self._ctx.key, outputs, reason, self.data, exit_code, seconds))
+        self._ctx.record(
+            Entry(
+                self.id,
+                status,
+                self._ctx.key,
+                outputs,
+                reason,
+                self.data,
+                exit_code,
+                seconds,
+                self.steps.seconds,
+                peak_mib(),
+            )
+        )
 
 
 def raise_failures(failed: list[Entry], total: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from utils.io.safe import SafeProduct
 from utils.io.safe_s1_pixels import Measurement
 from utils.science import calibrate, s1_chain, s1_run
 from utils.science.border import BorderMask, find_border
-from utils.science.geocode import MapNodes
+from utils.science.geocode import ImageGeometry, MapNodes, image_geometry
 from utils.science.grid import Grid, Window
+from utils.science.orbit import OrbitError
 from utils.workflow.errors import ConfigError, InputError
 
 FINE_PX_M = 10.0
@@ -51,6 +52,17 @@ def with_orbit(ctx: Context, note: safe_s1.Annotation) -> tuple[safe_s1.Annotati
         orbit_position_m=states.position_m, orbit_velocity_m_s=states.velocity_m_s,
     )  # fmt: skip
     return precise, path.name
+
+
+def geometry(product: SafeProduct, note: safe_s1.Annotation, srgr_time: Literal["linear", "nearest"]) -> ImageGeometry:
+    """Orbit and times of the image.
+
+    raises  InputError when the orbit does not cover it
+    """
+    try:
+        return image_geometry(note, srgr_time)
+    except OrbitError as error:
+        raise InputError(f"{product.name}: {error}.", "Choose another product.") from error
 
 
 def ground(ctx: Context, grid: Grid, nodes: MapNodes) -> Ground:
@@ -161,7 +173,8 @@ def write(
 
     def blocks() -> Iterator[s1_run.Block]:
         try:
-            for block in progress_of(ctx, run.blocks(), run.block_count, item.id):
+            parts = item.steps.each("map", run.blocks())
+            for block in progress_of(ctx, parts, run.block_count, item.id):
                 yield block if factor == 1 else s1_run.coarser(block, factor)
         except s1_run.LooksError as error:
             raise InputError(f"{item.id}: {error}.", "Set preprocess.speckle.enl to a number, such as 4.4.") from error
@@ -176,4 +189,6 @@ def write(
         return _contract.Late({"SPECKLE": used}, {"noise_missing_fraction": missing, "looks": looks})
 
     item.data.update(coverage=facts["coverage"])
-    _contract.write_s1(ctx, item, grid, pols, blocks(), tags, facts, noise, finish)
+    with item.steps("write"):
+        _contract.write_s1(ctx, item, grid, pols, blocks(), tags, facts, noise, finish)
+    item.steps.move(run.lines_s, "map", "lines")

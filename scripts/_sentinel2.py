@@ -78,7 +78,8 @@ def convert(
     """Write all files of one product; when one image fails none of them stays. Classes are always read natively."""
     folder = ctx.layout.preprocessed("sentinel2", item.id)
     try:
-        done = _rasters(ctx, item, product, meta, grid, folder, layer, foreign)
+        with item.steps("rasters"):
+            done = _rasters(ctx, item, product, meta, grid, folder, layer, foreign)
         _records(ctx, item, meta, grid, folder, done, layer, foreign)
     except BaseException as error:
         _clear(folder)

@@ -59,27 +59,26 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
     from scripts import _sentinel1 as steps
     from utils.io import safe_s1
     from utils.science import s1_chain, s1_run
-    from utils.science.geocode import image_geometry
-    from utils.science.orbit import OrbitError
-    from utils.workflow.errors import InputError
 
     conf = ctx.conf.preprocess
-    members = safe_s1.require(product, conf.polarisations, conf.verify)
-    notes = {name: safe_s1.read_annotation(product, m.annotation) for name, m in members.items()}
-    main, orbit_file = steps.with_orbit(ctx, next(iter(notes.values())))
-    try:
-        geometry = image_geometry(main, conf.srgr_time)
-    except OrbitError as error:
-        raise InputError(f"{product.name}: {error}.", "Choose another product.") from error
-    fine, factor = steps.finer(grid)
-    nodes = s1_chain.rough_nodes(geometry, fine)
-    share = s1_chain.coverage_share(nodes, geometry)
+    with item.steps("verify"):
+        members = safe_s1.require(product, conf.polarisations, conf.verify)
+    with item.steps("geometry"):
+        notes = {name: safe_s1.read_annotation(product, m.annotation) for name, m in members.items()}
+        main, orbit_file = steps.with_orbit(ctx, next(iter(notes.values())))
+        geometry = steps.geometry(product, main, conf.srgr_time)
+        fine, factor = steps.finer(grid)
+        nodes = s1_chain.rough_nodes(geometry, fine)
+        share = s1_chain.coverage_share(nodes, geometry)
     if share == 0 or share < conf.min_overlap:
         item.skip(f"outside: the product covers {100 * share:.1f} % of the area")
-    ground = steps.ground(ctx, fine, nodes)
+    with item.steps("heights"):
+        ground = steps.ground(ctx, fine, nodes)
     with ExitStack() as stack:
-        found = steps.inputs(ctx, stack, product, members, notes)
-        plan = s1_chain.plan(geometry, ground.grid, ground.inner, ground, ground.range_m, steps.options(ctx))
+        with item.steps("tables"):
+            found = steps.inputs(ctx, stack, product, members, notes)
+        with item.steps("facets"):
+            plan = s1_chain.plan(geometry, ground.grid, ground.inner, ground, ground.range_m, steps.options(ctx))
         if plan.image_window is None:
             item.skip("outside: no pixel of the product falls on the area")
         run = s1_run.Run(plan, found.channels, found.border, conf.row_block // factor * factor or factor)

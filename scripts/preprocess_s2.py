@@ -60,11 +60,14 @@ def _convert(ctx: Context, item: Any, product: "SafeProduct", grid: "Grid") -> N
     meta = safe_s2.metadata(product)
     safe_s2.check_grid(meta, grid)
     bands = steps.bands_of(ctx.conf)
-    product.verify(safe_s2.members_of(meta, bands), ctx.conf.preprocess.verify)
+    with item.steps("verify"):
+        product.verify(safe_s2.members_of(meta, bands), ctx.conf.preprocess.verify)
     share = safe_s2.grid_overlap(meta, grid)
     if share == 0 or share < ctx.conf.preprocess.min_overlap:
         item.skip(f"outside: the tile covers {100 * share:.1f} % of the area")
-    steps.convert(ctx, item, product, meta, grid, layer_of(ctx, item, meta, grid))
+    with item.steps("detector"):
+        layer = layer_of(ctx, item, meta, grid)
+    steps.convert(ctx, item, product, meta, grid, layer)
 
 
 if __name__ == "__main__":

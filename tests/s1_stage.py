@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scripts import preprocess_s1
+from scripts._steps import Steps
 from utils.io import raster
 from utils.io.safe import open_product
 from utils.io.synth_products import SceneProducts
@@ -30,6 +31,7 @@ class Item:
         self.id = name
         self.data: dict[str, Any] = {}
         self.outputs: list[Path] = []
+        self.steps = Steps()
 
     def output(self, path: Path) -> Path:
         self.outputs.append(path)

@@ -34,6 +34,22 @@ def test_a_second_run_does_nothing(finished: Chain) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in finished.work.rglob("*") if path.is_file()}
 
 
+def test_the_manifest_says_where_time_and_memory_went(finished: Chain) -> None:
+    steps = {
+        "preprocess_s1": {"verify", "geometry", "heights", "tables", "facets", "lines", "map", "write"},
+        "preprocess_s2": {"verify", "detector", "rasters"},
+    }
+    for stage, names in steps.items():
+        for item in json.loads((finished.work / f"manifests/{stage}.json").read_text())["items"].values():
+            assert set(item["steps"]) == names and item["peak_mib"] > 50
+            total = sum(item["steps"].values())
+            print(f"{stage}: {item['steps']}, {item['seconds']} s in all, {item['peak_mib']} MiB")
+            assert 0 < total <= item["seconds"] + 0.01
+            assert all(value >= 0 for value in item["steps"].values())
+    for record in (finished.work / "preprocessed").rglob("product.json"):
+        assert not {"steps", "seconds", "peak_mib"} & set(json.loads(record.read_text()))
+
+
 def test_three_parts_equal_one(finished: Chain, tmp_path: Path) -> None:
     built = make_chain(tmp_path / "parts")
     shutil.copytree(finished.work, built.work, copy_function=shutil.copy2)

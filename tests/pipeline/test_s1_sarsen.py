@@ -30,6 +30,7 @@ from utils.workflow.schema import Dem, Scene, Speckle
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("sarsen") is None, reason="sarsen is not installed")
 DATA = os.environ.get("S2CR_DATA")
 S1B_2021 = "sentinel1/S1B_IW_GRDH_1SDV_20211223T051122_20211223T051147_030148_039993_5371.SAFE.zip"
+SIGMA_DB = 0.35  # limit of gamma0 against sarsen's gamma_bilinear
 LIKE_SARSEN: dict[str, Any] = {
     "polarisations": ("VV",), "noise": False, "border_noise": False, "speckle": Speckle(filter="none"),
     "azimuth_spacing": "nominal", "resampling": "bilinear", "srgr_time": "linear", "verify": "off", "quicklook": False,
@@ -38,12 +39,12 @@ LIKE_SARSEN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds for a case. The generated orbit is written in millimetres, which fits of degree 5 (sarsen) and 8
-    read 3 mm apart; its hills have 450 m of relief, and sarsen's area ratio is constant within a cell of 30 m.
+    """What differs between the cases. The generated orbit is written in millimetres, which fits of degree 5 (sarsen)
+    and 8 read up to 4 mm apart along the track, and across it by chance: with 100 to 450 m of relief, and the orbits
+    that go with them, the slant range differed by 3e-6 to 2.3e-4 m.
     """
 
     azimuth_lines: float
-    sigma_db: float
     nominal_excess_db: tuple[float, float]
 
 
@@ -86,13 +87,13 @@ def _rome(work: Path) -> Case:
     raster.write(work / "geoid.tif", np.full(geoid.shape, 48.613, np.float32), geoid)
     heights = read_heights(Path(DATA) / "dem" / "Rome-30m-DEM.tif", grown, geoid_grid=work / "geoid.tif").height_m
     window = image_window(archive, grown, (float(heights.min()), float(heights.max())))
-    return _case(
-        work, speckled_copy(archive, work, ("VV",), window), heights, grown, 100, Limits(5e-5, 0.35, (0.04, 0.08))
-    )
+    return _case(work, speckled_copy(archive, work, ("VV",), window), heights, grown, 100, Limits(5e-5, (0.04, 0.08)))
 
 
 def _generated(work: Path) -> Case:
-    scene = SceneProducts(Scene(size_px=200, thermal_noise=False, decoys=False))
+    # sarsen's area ratio is constant within a cell of 30 m, so the spread grows with the slopes: 0.21, 0.26, 0.31,
+    # 0.38 dB at 100, 250, 350, 450 m of relief over these 4 km
+    scene = SceneProducts(Scene(size_px=200, relief_m=250.0, thermal_noise=False, decoys=False))
     scene.write_ground(work / "scene", {})
     with zipfile.ZipFile(scene.write_s1("s1_t0", work / "scene" / "archive")) as archive:
         archive.extractall(work)
@@ -100,7 +101,7 @@ def _generated(work: Path) -> Case:
     grown = scene.grid.window(Window(-margin, -margin, 200 + 2 * margin, 200 + 2 * margin))
     row, col = round((info.grid.y0 - grown.y0) / 10), round((grown.x0 - info.grid.x0) / 10)
     heights = raster.read(work / "scene" / "dem.tif", window=Window(row, col, grown.rows, grown.cols))[0]
-    return _case(work, next(work.glob("*.SAFE")), heights, grown, margin, Limits(5e-4, 0.45, (0.10, 0.14)))
+    return _case(work, next(work.glob("*.SAFE")), heights, grown, margin, Limits(5e-4, (0.10, 0.14)))
 
 
 @pytest.fixture(
@@ -165,10 +166,10 @@ def test_flattened_gamma0(case: Case) -> None:
     difference_db = 10 * np.log10(gamma0[good] / theirs[good])
     median, sigma = float(np.median(difference_db)), float(np.std(difference_db))
     print(f"gamma0 over sarsen's gamma_bilinear, {good.mean():.1%} of pixels: median {median:+.4f} dB (limit 0.05), "
-          f"sigma {sigma:.3f} dB (limit {case.limits.sigma_db})")  # fmt: skip
+          f"sigma {sigma:.3f} dB (limit {SIGMA_DB})")  # fmt: skip
     assert good.mean() > 0.9
     assert abs(median) <= 0.05
-    assert sigma <= case.limits.sigma_db
+    assert sigma <= SIGMA_DB
 
 
 def test_the_comparison_can_fail(case: Case) -> None:
@@ -183,4 +184,4 @@ def test_the_comparison_can_fail(case: Case) -> None:
     print(f"true ground speed: {shift_db:+.4f} dB; nearest: sigma {sigma_db:.2f} dB")
     low, high = case.limits.nominal_excess_db
     assert low < shift_db < high
-    assert sigma_db > 2 * case.limits.sigma_db
+    assert sigma_db > 2 * SIGMA_DB

@@ -38,7 +38,7 @@ def test_science_knows_no_files(path: Path) -> None:
         assert own or top(name) in STDLIB | SCIENCE_OUTSIDE or name.startswith("__future__"), (
             f"{path.name} imports {name}"
         )
-        allowed = {"os"} if path.name == "threads.py" else set()  # the processor affinity, no file
+        allowed = {"os"} if path.name == "threads.py" else set()  # processor affinity, numba's cache folder
         assert top(name) not in {"io", "pathlib", "os", "socket", "subprocess", "shutil"} - allowed, (
             f"{path.name} imports {name}"
         )

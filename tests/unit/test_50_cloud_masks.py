@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.fakes import fmask as fake
 from tests.s2_stage import convert, folder_of, planes
 from tests.synthetic_l1c import identity_of, scene_toa, write_l1c
 from tests.synthetic_l2a import change
-from utils.io import cloud_probability, fmask, raster, safe_l1c
+from utils.io import cloud_probability, fmask, raster, safe_l1c, safe_s2
 from utils.io.download_lock import write_lock
 from utils.io.safe import open_product
 from utils.io.synth_s2 import write_l2a
@@ -130,7 +131,7 @@ def test_l1c_of_one_band_offset_missing_and_other_faults(archive: tuple[Path, Pa
         "no RADIO_ADD_OFFSET for band B10": new,
         r"lists no image of B09": broken("a", "MTD_MSIL1C", lambda d: d.replace(b"_B09<", b"_X<")),
         r"_B10\.jp2 is missing": broken("b", r"_B10\.jp2$", lambda _: None),
-        "is not of the datatake and tile": broken("d", "MTD_TL", lambda d: d.replace(b"00:02:43", b"00:02:44")),
+        "is not of the datatake and tile": broken("d", "MTD_TL", lambda d: d.replace(b"00:02:43", b"00:02:45")),
         "0 files GRANULE": broken("e", "MTD_TL", lambda _: None),
     }
     (tmp_path / "c").mkdir()
@@ -144,6 +145,20 @@ def test_l1c_of_one_band_offset_missing_and_other_faults(archive: tuple[Path, Pa
         with pytest.raises(InputError, match=text) as caught:
             run(tmp_path / "work", (archive[0], path), "s2cloudless")  # type: ignore[arg-type]
         assert caught.value.remedy and not folder_of(tmp_path / "work", archive[0]).exists()
+
+
+def test_times_are_compared_as_times(archive: tuple[Path, Path]) -> None:
+    """Decimals differ between processors: 3 or 6, rounded or cut, with or without Z. More than 1 s is another image."""
+    with open_product(archive[1]) as one, open_product(archive[0]) as two:
+        l1c, l2a = safe_l1c.metadata(one), safe_s2.metadata(two)
+    l2a = replace(l2a, sensing_time="2020-01-04T00:02:43.459Z")
+    for text in ("43.459Z", "43.459000Z", "43.458613Z", "43.459", "43.46Z", "44.459Z", "42.459Z"):
+        safe_l1c.check_same(replace(l1c, sensing_time=f"2020-01-04T00:02:{text}"), l2a)
+    for text in ("44.460Z", "42.458Z", "44.459001Z"):
+        with pytest.raises(InputError, match="is not of the datatake and tile"):
+            safe_l1c.check_same(replace(l1c, sensing_time=f"2020-01-04T00:02:{text}"), l2a)
+    with pytest.raises(InputError, match="SENSING_TIME 'noon' is no time"):
+        safe_l1c.check_same(replace(l1c, sensing_time="noon"), l2a)
 
 
 def test_l1c_is_found_by_datatake_in_raw(archive: tuple[Path, Path], tmp_path: Path) -> None:

@@ -320,9 +320,9 @@ def test_killed_runs_leave_no_partial_file_and_the_next_run_gives_the_same_bytes
     subprocess.run([sys.executable, "-c", CHILD, str(undisturbed), str(noisy), "0"], cwd=ROOT, check=True)
     whole_s = time.monotonic() - begin
     wanted, work = digests(folder_of(undisturbed, noisy)), tmp_path / "work"
-    for number in range(8):
+    for number in range(4):
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(work), str(noisy), "0"], cwd=ROOT)
-        time.sleep(whole_s * (0.5 + 0.06 * number))
+        time.sleep(whole_s * (0.5 + 0.14 * number))
         child.send_signal(signal.SIGKILL)
         child.wait()
         folder = folder_of(work, noisy)

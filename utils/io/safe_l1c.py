@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from utils.workflow.errors import DiskError, InputError
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 RESOLUTION_M = dict.fromkeys(BANDS, 20) | dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)  # fmt: skip
 _OFFSET_BASELINE = (4, 0)
+_SAME_TIME = dt.timedelta(seconds=1)  # processors write 3 or 6 decimals, rounded or cut
 _AGAIN = "Download the L1C product again."
 _CHUNK = 1 << 20
 
@@ -169,17 +171,30 @@ def _parsed(name: str) -> Product | None:
 
 
 def check_same(l1c: L1cMetadata, l2a: safe_s2.S2Metadata) -> None:
-    """Both products must show one datatake and tile, in what the XML files say.
+    """Both products must show one datatake and tile, in what the XML files say; times may differ by 1 s.
 
     raises  InputError naming both
     """
     same = _parsed(l1c.name), _parsed(l2a.name)
     alike = same[0] is not None and same[1] is not None and _taken(same[0]) == _taken(same[1])
-    if not alike or l1c.sensing_time != l2a.sensing_time or l1c.grids[10] != l2a.grids[10]:
+    apart = abs(_sensed(l1c.sensing_time, l1c.name) - _sensed(l2a.sensing_time, l2a.name))
+    if not alike or apart > _SAME_TIME or l1c.grids[10] != l2a.grids[10]:
         raise InputError(
             f"{l1c.name} (sensed {l1c.sensing_time}) is not of the datatake and tile of {l2a.name} ({l2a.sensing_time}).",
             f"Give the product {pattern(l2a.name)}.",
         )
+
+
+def _sensed(text: str, where: str) -> dt.datetime:
+    """Time of an XML file, with any number of decimals; without a zone it is UTC.
+
+    raises  InputError
+    """
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{where}: SENSING_TIME {text!r} is no time.", "Download the product again.") from error
+    return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ every 256 of a large one). A rolling buffer holds the lines that a block of map 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -57,6 +58,7 @@ class Run:
     channels   by polarisation
     border     border noise of the image, or None
     row_block  rows of the area at once: memory, never the result
+    lines_s    seconds spent so far on image lines: reading, calibration, flattening, speckle filter
     raises     ValueError when the product misses the area
     """
 
@@ -74,6 +76,7 @@ class Run:
             for name, channel in channels.items()
         }  # fmt: skip
         self.looks: dict[str, float] = {}
+        self.lines_s = 0.0
 
     @property
     def noise_missing_fraction(self) -> dict[str, float]:
@@ -93,9 +96,14 @@ class Run:
         ]  # by this block or a later one
         spans = [(window, int(first), last) for (window, _, last), first in zip(order, needed_from, strict=True)]
         capacity = max(last - first for _, first, last in spans)
+        begin = time.monotonic()
         buffers = {name: self._buffer(source, name, capacity) for name, source in self._sources.items()}
+        self.lines_s += time.monotonic() - begin
         for window, first, last in spans:
-            yield self._block(window, {name: buffer.get(first, last) for name, buffer in buffers.items()})
+            begin = time.monotonic()
+            lines = {name: buffer.get(first, last) for name, buffer in buffers.items()}
+            self.lines_s += time.monotonic() - begin
+            yield self._block(window, lines)
 
     def _order(self) -> list[tuple[Window, int, int]]:
         """Row blocks of the area with the image lines that each may need."""

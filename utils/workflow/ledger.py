@@ -20,6 +20,7 @@ class Entry:
     status   done, skipped or failed
     outputs  path relative to the work directory -> [size in bytes, sha256]
     data     JSON values that later stages or the manifest use
+    seconds, steps, peak_mib  wall clock, the same by step, most memory of the process so far; nothing hashes them
     """
 
     item: str
@@ -30,6 +31,8 @@ class Entry:
     data: Mapping[str, Any] = field(default_factory=dict)
     exit_code: int = 0
     seconds: float = 0.0
+    steps: Mapping[str, float] = field(default_factory=dict)
+    peak_mib: float = 0.0
 
 
 def read(path: Path) -> dict[str, Entry]:
