@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,16 @@ def execute(ctx: Any, run: GptRun) -> Path:
     return snap_gpt.run_script(run.arguments(), run.env(ctx), lambda line: ctx.log.info("%s", line))
 
 
-def discard(ctx: Any, dim: Path) -> None:
+def discard(ctx: Any, *dims: Path) -> None:
     """Delete what gpt.sh wrote once it is adopted, unless snap.keep_dimap; a .dim of the user's own is never touched."""
-    if not ctx.conf.snap.keep_dimap and dim.parent.parent.parent == ctx.layout.work / "snap":
-        shutil.rmtree(dim.parent, ignore_errors=True)
+    for dim in dims:
+        if not ctx.conf.snap.keep_dimap and dim.parent.parent.parent == ctx.layout.work / "snap":
+            shutil.rmtree(dim.parent, ignore_errors=True)
+
+
+def names_of(dims: Iterable[Path]) -> str:
+    """Names of .dim files in one text, for product.json."""
+    return ", ".join(dim.name for dim in dims)
 
 
 def stem_of(dim: Path) -> str:
