@@ -13,16 +13,9 @@ from scripts import _contract, _snap_input
 from scripts._context import Context, Report
 from scripts._heights_orbits import orbit_paths
 from scripts._snap_run import (
-    GptRun,
-    check_engine,
-    discard,
-    execute,
-    graph_file,
-    grown_wkt,
-    heights_of,
-    names_of,
-    stem_of,
-)
+    GptRun, check_engine, discard, execute, graph_file, ground_for_snap, grown_wkt, heights_of, names_of, numeric_heights,
+    stem_of, without_height,
+)  # fmt: skip
 from utils.io import dimap, safe_s1, snap_graph
 from utils.io.download_lock import products_of
 from utils.io.footprint import aoi_grid, to_utm
@@ -163,7 +156,8 @@ def plan_s1(ctx: Any, name: str, path: Path, product: SafeProduct, grid: Grid) -
     conf = ctx.conf.preprocess
     orbit, orbits = _orbit(ctx, product)
     choice = plan_choice(ctx, orbit)
-    dem, _, nodata = heights_of(ctx)
+    dem, nodata = numeric_heights(ctx)
+    ground_for_snap(ctx, grid, _note(product))
     pols = polarisations(ctx, product)
     bands = [f"Gamma0_{pol}" for pol in pols] + ["layoverShadowMask"] + ["localIncidenceAngle"] * conf.incidence
     text = snap_graph.s1_graph((config.ROOT / "snap-confs/s1_grd.xml").read_text(encoding="utf-8"), choice)
@@ -260,7 +254,9 @@ def _adopt(ctx: Context, item: Any, product: SafeProduct, dims: Sequence[Path], 
     def blocks() -> Iterator[Block]:
         for row in range(0, grid.rows, _BLOCK_ROWS):
             window = Window(row, 0, min(_BLOCK_ROWS, grid.rows - row), grid.cols)
-            yield block_of(opened, bands, grid.window(window), window, bool(angle))
+            yield block_of(
+                opened, bands, grid.window(window), window, bool(angle), without_height(ctx, grid.window(window))
+            )
 
     noise = {pol: _noise_removed(product, pol, done, note.noise_removed) for pol in bands}
     share = coverage(product, grid)
@@ -274,19 +270,31 @@ def _adopt(ctx: Context, item: Any, product: SafeProduct, dims: Sequence[Path], 
     _contract.write_s1(ctx, item, grid, list(bands), blocks(), tags, facts, noise)
 
 
-def block_of(opened: dimap.Dimap, bands: Mapping[str, str], grid: Grid, window: Window, incidence: bool) -> Block:
-    """Rows of a .dim on the grid: SNAP's nodata 0 to NaN, its clipped noise to 0, its mask to bits 1 and 2."""
+def block_of(
+    opened: dimap.Dimap, bands: Mapping[str, str], grid: Grid, window: Window, incidence: bool,
+    unknown: NDArray[np.bool_] | None = None,
+) -> Block:  # fmt: skip
+    """Rows of a .dim on the grid: SNAP's nodata 0 to NaN, its clipped noise to 0, its mask to bits 1 and 2.
+
+    unknown  where there is no height: SNAP gives no value there, which is no missing sample
+    """
     mask, _ = dimap.read_stored(opened, "layoverShadowMask", grid)
     bits = (mask & 3).astype(np.uint8)
+    missing = np.full(bits.shape, _contract.BITS["no_sample"], np.uint8)
+    if unknown is not None:
+        bits |= np.where(unknown, _contract.BITS["no_height"], 0).astype(np.uint8)
+        missing[unknown] = 0
+    empty = np.zeros(bits.shape, bool)
     gamma0: dict[str, NDArray[np.float32]] = {}
     for pol, name in bands.items():
         values = dimap.read_on_grid(opened, name, grid)
         gone = np.isnan(values) | (values == 0)
         values[gone] = np.nan
         values[(values > 0) & (values < CLIPPED_BELOW)] = 0
-        bits |= np.where(gone, _contract.BITS["no_sample"], 0).astype(np.uint8)
+        bits |= np.where(gone, missing, 0).astype(np.uint8)
+        empty |= gone
         gamma0[pol] = values
-    hidden = bits & (_contract.BITS["no_sample"] | _contract.BITS["shadow"]) > 0
+    hidden = empty | (bits & _contract.BITS["shadow"] > 0)
     for values in gamma0.values():
         values[hidden] = np.nan
     angle = None

@@ -354,6 +354,66 @@ def test_heights_for_snap(scene: Path, tmp_path: Path) -> None:
         _snap_run.heights_of(context(tmp_path, scene, dem=Dem(path=str(tmp_path / "h.vrt"), vertical="EGM96")))
 
 
+def holed(scene: Path, path: Path, hole: tuple[slice, slice], nodata: float | None, value: float) -> Dem:
+    """The scene's heights with a hole, to be taken as sea."""
+    info, heights = raster.info(scene / "dem.tif"), raster.read(scene / "dem.tif")[0]
+    heights[hole] = value
+    raster.write(path, heights, info.grid, nodata=nodata, tags={"VERTICAL": "ellipsoid"})
+    return Dem(path=str(path), missing="sea")
+
+
+def test_heights_must_cover_the_area_and_its_margin(scene: Path, tmp_path: Path) -> None:
+    info = raster.info(scene / "dem.tif")
+    row, col = info.grid.offset_of(GRID)
+    few = Window(row, col, SIZE_PX, SIZE_PX)
+    raster.write(tmp_path / "h.tif", raster.read(scene / "dem.tif", window=few)[0], info.grid.window(few),
+                 tags={"VERTICAL": "ellipsoid"})  # fmt: skip
+    ctx = context(tmp_path, scene, dem=Dem(path=str(tmp_path / "h.tif")))
+    with pytest.raises(InputError, match=r"h.tif: no heights for .* % of the area with margin.*S36E149") as caught:
+        planned(ctx, scene)
+    assert caught.value.exit_code == 66 and not (tmp_path / "snap/heights").exists()
+    planned(context(tmp_path, scene, dem=Dem(path=str(tmp_path / "h.tif"), missing="sea")), scene)
+    planned(context(tmp_path, scene), scene)
+
+
+@pytest.mark.parametrize(("nodata", "expected"), [(float("nan"), -32768.0), (None, -32768.0), (-9999.0, -9999.0)])
+def test_snap_is_never_given_nan(scene: Path, tmp_path: Path, nodata: float | None, expected: float) -> None:
+    hole = (slice(3, 5), slice(7, 9))
+    ctx = context(tmp_path, scene, dem=holed(scene, tmp_path / "h.tif", hole, nodata, np.nan))
+    _snap.plan_choice(ctx, "annotation")
+    assert not (tmp_path / "snap").exists(), "a dry run asks only this, and writes nothing"
+    run = planned(ctx, scene)
+    given = Path(run.variables["dem"])
+    assert given != tmp_path / "h.tif" and given.name == "h.tif"
+    assert float(run.variables["dem_nodata"]) == expected == raster.info(given).nodata
+    right = raster.read(scene / "dem.tif")[0]
+    right[hole] = expected
+    np.testing.assert_array_equal(raster.read(given)[0], right)
+    info, own = raster.info(given), raster.info(scene / "dem.tif")
+    assert info.grid == own.grid and info.tags["VERTICAL"] == "ellipsoid"
+    before = given.stat().st_mtime_ns
+    assert planned(ctx, scene).variables == run.variables and given.stat().st_mtime_ns == before
+    whole = context(tmp_path, scene, dem=holed(scene, tmp_path / "w.tif", hole, -9999.0, -9999.0))
+    assert planned(whole, scene).variables["dem"] == str(tmp_path / "w.tif"), "numbers are understood as they are"
+
+
+def test_missing_heights_are_bit_8_and_no_missing_sample(scene: Path, tmp_path: Path) -> None:
+    row, col = raster.info(scene / "dem.tif").grid.offset_of(GRID)
+    hole = (slice(row + 20, row + 30), slice(col + 40, col + 60))
+    dem = holed(scene, tmp_path / "h.tif", hole, float("nan"), np.nan)
+    vv = np.full(GRID.shape, 0.1, np.float32)
+    vv[22:26, 45:50] = 0  # SNAP has no value where it has no height ...
+    vv[70, 70] = 0  # ... and at a missing sample
+    _, folder = adopt(context(tmp_path, scene, dem=dem), s1(scene), s1_dim(tmp_path / "d", Gamma0_VV=vv))
+    bits, out = raster.read(folder / "mask.tif")[0], raster.read(folder / "gamma0_vv.tif")[0]
+    inside = np.zeros(GRID.shape, bool)
+    inside[21:29, 41:59] = True  # bilinear: the rim of the hole is unknown too
+    assert (bits[inside] == 8).all() and np.isnan(out[22:26, 45:50]).all()
+    assert float(out[21, 41]) == pytest.approx(0.1), "a value that SNAP gave is kept"
+    assert bits[70, 70] == 4 and set(np.unique(bits)) == {0, 4, 8} and (bits == 8).sum() <= 12 * 22
+    np.testing.assert_array_equal(np.isnan(out), vv == 0)
+
+
 def test_coverage_and_outside(scene: Path, tmp_path: Path) -> None:
     far = Grid(32755, 600000.0, 6000000.0, 10.0, -10.0, SIZE_PX, SIZE_PX)
     with open_product(s1(scene)) as product:
