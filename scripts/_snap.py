@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts import _contract, _snap_input
+from scripts import _contract, _snap_input, _snap_run
 from scripts._context import Context, Report
 from scripts._heights_orbits import orbit_paths
-from scripts._snap_run import (
-    GptRun, check_engine, discard, execute, graph_file, ground_for_snap, grown_wkt, heights_of, names_of, numeric_heights,
-    stem_of, without_height,
-)  # fmt: skip
+from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt, heights_of, names_of
 from utils.io import dimap, safe_s1, snap_graph
 from utils.io.download_lock import products_of
 from utils.io.footprint import aoi_grid, to_utm
@@ -83,7 +80,7 @@ def match_products(dims: Iterable[Path], paths: Mapping[str, Path]) -> dict[str,
     """
     chosen: dict[str, list[Path]] = {}
     for dim in dims:
-        fitting = [name for name in paths if stem_of(dim).startswith(name)]
+        fitting = [name for name in paths if _snap_run.stem_of(dim).startswith(name)]
         if len(fitting) != 1:
             raise InputError(
                 f"{dim.name} belongs to none of the downloaded products ({', '.join(sorted(paths)) or 'none'}).",
@@ -156,8 +153,8 @@ def plan_s1(ctx: Any, name: str, path: Path, product: SafeProduct, grid: Grid) -
     conf = ctx.conf.preprocess
     orbit, orbits = _orbit(ctx, product)
     choice = plan_choice(ctx, orbit)
-    dem, nodata = numeric_heights(ctx)
-    ground_for_snap(ctx, grid, _note(product))
+    dem, nodata = _snap_run.numeric_heights(ctx)
+    _snap_run.ground_for_snap(ctx, grid, _note(product))
     pols = polarisations(ctx, product)
     bands = [f"Gamma0_{pol}" for pol in pols] + ["layoverShadowMask"] + ["localIncidenceAngle"] * conf.incidence
     text = snap_graph.s1_graph((config.ROOT / "snap-confs/s1_grd.xml").read_text(encoding="utf-8"), choice)
@@ -254,9 +251,8 @@ def _adopt(ctx: Context, item: Any, product: SafeProduct, dims: Sequence[Path], 
     def blocks() -> Iterator[Block]:
         for row in range(0, grid.rows, _BLOCK_ROWS):
             window = Window(row, 0, min(_BLOCK_ROWS, grid.rows - row), grid.cols)
-            yield block_of(
-                opened, bands, grid.window(window), window, bool(angle), without_height(ctx, grid.window(window))
-            )
+            here = grid.window(window)
+            yield block_of(opened, bands, here, window, bool(angle), _snap_run.without_height(ctx, here))
 
     noise = {pol: _noise_removed(product, pol, done, note.noise_removed) for pol in bands}
     share = coverage(product, grid)
