@@ -183,10 +183,22 @@ output=$tmp/$id.dim
 checks=("$graph" --version "$version" --input "$input" --verify "$verify" "${pols[@]}" "input=$read" "output=$output" "${given[@]}")
 "$root/s2cr" snap_check "${checks[@]}" >&2 || exit $?
 
-# A result of the same settings is kept
+# A result of the same settings is kept. Files that a variable or SNAP_ORBITS names count with size and time: a height
+# raster or an orbit that was replaced under its old name makes another result
+used=()
+for pair in "${given[@]}"; do
+    case ${pair#*=} in /*) if [ -f "${pair#*=}" ]; then used+=("file ${pair%%=*} $(stat -Lc '%s %.9Y' -- "${pair#*=}")"); fi ;; esac
+done
+orbits=()
+if [ -n "${SNAP_ORBITS:-}" ]; then
+    [ -e "$SNAP_ORBITS" ] || die 66 "$SNAP_ORBITS: no such orbit file or folder." "Run: ./s2cr fetch_orbits CONF"
+    while IFS= read -r -d '' file; do
+        orbits+=("$file") used+=("orbit ${file##*/} $(stat -Lc '%s %.9Y' -- "$file")")
+    done < <(find "$(readlink -f -- "$SNAP_ORBITS")" -maxdepth 1 \( -name '*.EOF' -o -name '*.EOF.zip' \) -print0 | LC_ALL=C sort -z)
+fi
 size=$(du -sLb -- "$input" | cut -f 1)
 settings=$(printf '%s\n' "snap $version" "graph $(sha256sum <"$graph" | cut -d ' ' -f 1)" "input $name $size" "orbit $orbit" \
-    "orbits ${SNAP_ORBITS:-}" "${bands[*]}" "${given[@]}")
+    "orbits ${SNAP_ORBITS:-}" "${used[@]}" "${bands[*]}" "${given[@]}")
 if [ -f "$final/settings.txt" ] && [ "$(<"$final/settings.txt")" = "$settings" ]; then
     say "gpt.sh: $final is there already"
     printf '%s\n' "$final/$id.dim"
@@ -217,11 +229,7 @@ link_orbit() {
         ln -sf -- "$file" "$folder/$base"
     done
 }
-if [ -n "${SNAP_ORBITS:-}" ]; then
-    [ -e "$SNAP_ORBITS" ] || die 66 "$SNAP_ORBITS: no such orbit file or folder." "Run: ./s2cr fetch_orbits CONF"
-    while IFS= read -r -d '' file; do link_orbit "$file"; done \
-        < <(find "$(readlink -f -- "$SNAP_ORBITS")" -maxdepth 1 \( -name '*.EOF' -o -name '*.EOF.zip' \) -print0)
-fi
+for file in "${orbits[@]}"; do link_orbit "$file"; done
 
 mkdir -p -- "$tmp"
 say "gpt.sh: $id, SNAP $version, heap $heap MiB, cache $cache MiB, $threads threads; log $log"

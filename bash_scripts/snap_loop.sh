@@ -30,7 +30,7 @@ closing() {
 
 # from_conf SENSOR CONF PART: runs and adopts what ./s2cr snap_plan lists
 from_conf() {
-    local sensor=$1 conf=$2 part=${3:+--part=$3} stage=preprocess_$1 plan record line id input arguments variables
+    local sensor=$1 conf=$2 part=${3:+--part=$3} stage=preprocess_$1 plan record line id input arguments variables code
     plan=$(mktemp)
     # shellcheck disable=SC2064 # the name is known now
     trap "rm -f -- '$plan'" EXIT
@@ -60,6 +60,12 @@ from_conf() {
             codes+=($?); failed=$((failed + 1)); done_runs=$((done_runs - 1))
         }
     done 3<"$plan"
+    # an adoption records the products outside too; without any they would never reach the ledger, nor end as the stage does
+    if [ $done_runs -eq 0 ]; then
+        code=0
+        "$root/s2cr" "$stage" "$conf" --outside-only ${part:+"$part"} >/dev/null || code=$?
+        if [ $code -ne 0 ] && [ $failed -eq 0 ]; then exit $code; fi
+    fi
     # an empty plan means that everything is done: without any download the plan itself ends with 66
     closing "preprocess_$sensor.sh" resumed
 }

@@ -48,6 +48,10 @@ adopt = click.option(
     "--adopt", multiple=True, metavar="X.dim", type=click.Path(path_type=Path),
     help="Take this result of SNAP's gpt for its product, whatever the backend; repeat it. The others stay to be done.",
 )  # fmt: skip
+outside_only = click.option(
+    "--outside-only", is_flag=True,
+    help="Only record the products that lie outside the area, which need no gpt; the others stay to be done.",
+)  # fmt: skip
 
 
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:

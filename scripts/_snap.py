@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts import _contract, _snap_input
+from scripts import _contract, _snap_input, _snap_run
 from scripts._context import Context, Report
 from scripts._heights_orbits import orbit_paths
-from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt, heights_of, stem_of
+from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt, heights_of, names_of
 from utils.io import dimap, safe_s1, snap_graph
 from utils.io.download_lock import products_of
 from utils.io.footprint import aoi_grid, to_utm
 from utils.io.orbit_file import find_precise
 from utils.io.safe import SafeProduct, open_product
-from utils.io.snap_done import Done, done_by
+from utils.io.snap_done import Done, done_by_all
 from utils.science.grid import Grid, Window
 from utils.science.s1_run import Block
 from utils.workflow import config
@@ -26,6 +26,7 @@ from utils.workflow.errors import ConfigError, ExternalError, InputError, Nothin
 
 AOI_MARGIN_M = 5000.0  # SNAP cuts in radar geometry: the rotated image and its filters need room
 CLIPPED_BELOW = 1e-6  # SNAP lifts negative power to about 4.5e-11 in beta0: that is "at the noise floor", not a value
+SHARED_BANDS = ("layoverShadowMask", "localIncidenceAngle")  # of the ground alone: the same for each polarisation
 _FILTERS = {"none": "None", "lee": "Lee", "refined_lee": "Refined Lee", "lee_sigma": "Lee Sigma"}
 _BLOCK_ROWS = 1024
 
@@ -40,7 +41,7 @@ def run_snap_s1(ctx: Context) -> Report:
             _snap_input.check(paths[item.id], polarisations(ctx, product), (), ctx.conf.preprocess.verify)
             _skip_outside(ctx, item, product, grid)
             dim = execute(ctx, plan_s1(ctx, item.id, paths[item.id], product, grid))
-            _adopt(ctx, item, product, dim, grid)
+            _adopt(ctx, item, product, [dim], grid)
             discard(ctx, dim)
     return _report(ctx, paths, grid)
 
@@ -53,14 +54,14 @@ def adopt_s1(ctx: Context, dims: Sequence[Path]) -> Report:
         if item.id in chosen:
             with item, open_product(paths[item.id]) as product:
                 _adopt(ctx, item, product, chosen[item.id], grid)
-                discard(ctx, chosen[item.id])
+                discard(ctx, *chosen[item.id])
         else:
             _skip_if_outside(ctx, item, paths[item.id], grid)
     leave_the_rest(ctx, paths, chosen)
     return _report(ctx, paths, grid)
 
 
-def leave_the_rest(ctx: Context, paths: Mapping[str, Path], chosen: Mapping[str, Path]) -> None:
+def leave_the_rest(ctx: Context, paths: Mapping[str, Path], chosen: Iterable[str]) -> None:
     """End of an adoption: products that nobody has done yet leave the stage open.
 
     raises  InputError when a chosen product is not in the part of this call
@@ -72,20 +73,21 @@ def leave_the_rest(ctx: Context, paths: Mapping[str, Path], chosen: Mapping[str,
         ctx.stop()
 
 
-def match_products(dims: Iterable[Path], paths: Mapping[str, Path]) -> dict[str, Path]:
-    """Product id -> .dim file, by the name: SNAP appends what it did to it.
+def match_products(dims: Iterable[Path], paths: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """Product id -> its .dim files, by the name: SNAP appends what it did to it. Several hold one band each.
 
     raises  InputError when a .dim belongs to no product of the download lock
     """
-    chosen = {}
+    chosen: dict[str, list[Path]] = {}
     for dim in dims:
-        fitting = [name for name in paths if stem_of(dim).startswith(name)]
+        fitting = [name for name in paths if _snap_run.stem_of(dim).startswith(name)]
         if len(fitting) != 1:
             raise InputError(
                 f"{dim.name} belongs to none of the downloaded products ({', '.join(sorted(paths)) or 'none'}).",
                 "Give the .dim the name of its product, or download that product.",
             )
-        chosen[fitting[0]] = dim
+        known = chosen.setdefault(fitting[0], [])
+        known += [dim] if dim not in known else []
     return chosen
 
 
@@ -151,7 +153,8 @@ def plan_s1(ctx: Any, name: str, path: Path, product: SafeProduct, grid: Grid) -
     conf = ctx.conf.preprocess
     orbit, orbits = _orbit(ctx, product)
     choice = plan_choice(ctx, orbit)
-    dem, _, nodata = heights_of(ctx)
+    dem, nodata = _snap_run.numeric_heights(ctx)
+    _snap_run.ground_for_snap(ctx, grid, _note(product))
     pols = polarisations(ctx, product)
     bands = [f"Gamma0_{pol}" for pol in pols] + ["layoverShadowMask"] + ["localIncidenceAngle"] * conf.incidence
     text = snap_graph.s1_graph((config.ROOT / "snap-confs/s1_grd.xml").read_text(encoding="utf-8"), choice)
@@ -228,32 +231,33 @@ def _note(product: SafeProduct) -> safe_s1.Annotation:
 # -- adoption ----------------------------------------------------------------------------------------------------------
 
 
-def _adopt(ctx: Context, item: Any, product: SafeProduct, dim: Path, grid: Grid) -> None:
+def _adopt(ctx: Context, item: Any, product: SafeProduct, dims: Sequence[Path], grid: Grid) -> None:
     """One product of gpt to the contract's files, after the proof that the wanted orbit was applied."""
     conf = ctx.conf.preprocess
-    opened = dimap.open_dimap(dim)
+    opened, done = dimap.open_parts(dims, SHARED_BANDS), done_by_all(dims)
     bands: dict[str, str] = {pol: f"Gamma0_{pol}" for pol in polarisations(ctx, product)}
     angle = ["localIncidenceAngle"] * conf.incidence
     dimap.check_bands(opened, [*bands.values(), "layoverShadowMask", *angle])
-    note, done = _note(product), done_by(dim)
+    note = _note(product)
     used = dimap.orbit_used(opened)
     fault = dimap.orbit_fault(used, _allowed(ctx, product), note.mission, note.first_line_time, note.last_line_time)
     if fault:
         raise ExternalError(
-            f"{dim.name}: the wanted orbit was not applied: {fault}.",
+            f"{opened.path.name}: the wanted orbit was not applied: {fault}.",
             "Run gpt again with that orbit, or set preprocess.orbit to what was applied.",
         )
 
     def blocks() -> Iterator[Block]:
         for row in range(0, grid.rows, _BLOCK_ROWS):
             window = Window(row, 0, min(_BLOCK_ROWS, grid.rows - row), grid.cols)
-            yield block_of(opened, bands, grid.window(window), window, bool(angle))
+            here = grid.window(window)
+            yield block_of(opened, bands, here, window, bool(angle), _snap_run.without_height(ctx, here))
 
     noise = {pol: _noise_removed(product, pol, done, note.noise_removed) for pol in bands}
     share = coverage(product, grid)
     facts = {
         "coverage": round(share, 6),
-        "snap": {"dim": dim.name, "version": done.version, "graph": done.graph_sha256},
+        "snap": {"dim": names_of(dims), "version": done.version, "graph": done.graph_sha256},
     }
     item.data.update(coverage=facts["coverage"])
     absent = ",".join(safe_s1.absent(product, bands)) or "none"
@@ -261,19 +265,31 @@ def _adopt(ctx: Context, item: Any, product: SafeProduct, dim: Path, grid: Grid)
     _contract.write_s1(ctx, item, grid, list(bands), blocks(), tags, facts, noise)
 
 
-def block_of(opened: dimap.Dimap, bands: Mapping[str, str], grid: Grid, window: Window, incidence: bool) -> Block:
-    """Rows of a .dim on the grid: SNAP's nodata 0 to NaN, its clipped noise to 0, its mask to bits 1 and 2."""
+def block_of(
+    opened: dimap.Dimap, bands: Mapping[str, str], grid: Grid, window: Window, incidence: bool,
+    unknown: NDArray[np.bool_] | None = None,
+) -> Block:  # fmt: skip
+    """Rows of a .dim on the grid: SNAP's nodata 0 to NaN, its clipped noise to 0, its mask to bits 1 and 2.
+
+    unknown  where there is no height: SNAP gives no value there, which is no missing sample
+    """
     mask, _ = dimap.read_stored(opened, "layoverShadowMask", grid)
     bits = (mask & 3).astype(np.uint8)
+    missing = np.full(bits.shape, _contract.BITS["no_sample"], np.uint8)
+    if unknown is not None:
+        bits |= np.where(unknown, _contract.BITS["no_height"], 0).astype(np.uint8)
+        missing[unknown] = 0
+    empty = np.zeros(bits.shape, bool)
     gamma0: dict[str, NDArray[np.float32]] = {}
     for pol, name in bands.items():
         values = dimap.read_on_grid(opened, name, grid)
         gone = np.isnan(values) | (values == 0)
         values[gone] = np.nan
         values[(values > 0) & (values < CLIPPED_BELOW)] = 0
-        bits |= np.where(gone, _contract.BITS["no_sample"], 0).astype(np.uint8)
+        bits |= np.where(gone, missing, 0).astype(np.uint8)
+        empty |= gone
         gamma0[pol] = values
-    hidden = bits & (_contract.BITS["no_sample"] | _contract.BITS["shadow"]) > 0
+    hidden = empty | (bits & _contract.BITS["shadow"] > 0)
     for values in gamma0.values():
         values[hidden] = np.nan
     angle = None

@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts._heights_orbits import height_raster
-from utils.io import dem, raster, snap_gpt
-from utils.io.footprint import geometry_wkt, to_lonlat
-from utils.science.grid import Grid
-from utils.workflow.errors import ConfigError, ExternalError
-from utils.workflow.files import atomic_text
+import numpy as np
+from numpy.typing import NDArray
 
-NO_HEIGHT = -32768.0
+from scripts._heights_orbits import height_raster
+from utils.io import dem, raster, safe_s1, snap_gpt, snap_heights
+from utils.io.footprint import geometry_wkt, to_lonlat
+from utils.io.ground import ground_under
+from utils.io.snap_heights import NO_HEIGHT
+from utils.science import s1_chain
+from utils.science.geocode import image_geometry
+from utils.science.grid import Grid
+from utils.science.orbit import OrbitError
+from utils.workflow.errors import ConfigError, ExternalError, InputError
+from utils.workflow.files import atomic_text
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,16 @@ def execute(ctx: Any, run: GptRun) -> Path:
     return snap_gpt.run_script(run.arguments(), run.env(ctx), lambda line: ctx.log.info("%s", line))
 
 
-def discard(ctx: Any, dim: Path) -> None:
+def discard(ctx: Any, *dims: Path) -> None:
     """Delete what gpt.sh wrote once it is adopted, unless snap.keep_dimap; a .dim of the user's own is never touched."""
-    if not ctx.conf.snap.keep_dimap and dim.parent.parent.parent == ctx.layout.work / "snap":
-        shutil.rmtree(dim.parent, ignore_errors=True)
+    for dim in dims:
+        if not ctx.conf.snap.keep_dimap and dim.parent.parent.parent == ctx.layout.work / "snap":
+            shutil.rmtree(dim.parent, ignore_errors=True)
+
+
+def names_of(dims: Iterable[Path]) -> str:
+    """Names of .dim files in one text, for product.json."""
+    return ", ".join(dim.name for dim in dims)
 
 
 def stem_of(dim: Path) -> str:
@@ -115,8 +127,30 @@ def grown_wkt(grid: Grid, margin_m: float) -> str:
     return geometry_wkt(to_lonlat(box(x0 - margin_m, y0 - margin_m, x1 + margin_m, y1 + margin_m), grid.epsg))
 
 
+def ground_for_snap(ctx: Any, grid: Grid, note: safe_s1.Annotation) -> None:
+    """The raster has heights for the area and the surroundings that its relief needs, as the native engine wants it.
+
+    raises  InputError naming the missing area and its tiles, unless preprocess.dem.missing is sea
+    """
+    field = dem.RawHeights(height_raster(ctx), ctx.conf.preprocess.dem.missing)
+    try:
+        nodes = s1_chain.rough_nodes(image_geometry(note, ctx.conf.preprocess.srgr_time), grid)
+    except OrbitError as error:
+        raise InputError(f"{note.mission} {note.first_line_time}: {error}.", "Choose another product.") from error
+    ground_under(field, grid, nodes)
+
+
+def without_height(ctx: Any, grid: Grid) -> NDArray[np.bool_] | None:
+    """Where the height raster of the configuration has no height; None without such a raster."""
+    try:
+        path = height_raster(ctx)
+    except ConfigError:
+        return None
+    return dem.RawHeights(path).unknown(grid) if path.is_file() else None
+
+
 def heights_of(ctx: Any) -> tuple[Path, str, float]:
-    """Height raster for SNAP, its vertical datum, and the value that means no height.
+    """Height raster of the configuration, its vertical datum, and the value that means no height.
 
     raises  ConfigError when there is no raster, its datum is unknown, or its nodata value is a height
     """
@@ -132,3 +166,9 @@ def heights_of(ctx: Any) -> tuple[Path, str, float]:
             f"Give it another one: gdalwarp -dstnodata {NO_HEIGHT:g} in.tif out.tif",
         )
     return path, datum, nodata
+
+
+def numeric_heights(ctx: Any) -> tuple[Path, float]:
+    """Height raster to hand to SNAP, which knows no NaN, and the value that means no height; see heights_of."""
+    path, _, nodata = heights_of(ctx)
+    return snap_heights.with_number(path, ctx.layout.work / "snap/heights", nodata), nodata

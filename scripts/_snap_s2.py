@@ -14,13 +14,13 @@ from scripts import _sentinel2, _snap_input
 from scripts._cloud_mask import layer_of
 from scripts._context import Context, Report
 from scripts._snap import leave_the_rest, match_products
-from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt
+from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt, names_of
 from utils.io import dimap, safe_s2, snap_graph
 from utils.io.download_lock import products_of
 from utils.io.footprint import aoi_geometry, grid_of
 from utils.io.safe import SafeProduct, open_product
 from utils.io.safe_l1c import without_auxiliary
-from utils.io.snap_done import done_by
+from utils.io.snap_done import done_by_all
 from utils.science.grid import Grid, Window
 from utils.science.reflectance import bilinear_2x, to_reflectance
 from utils.workflow import config
@@ -54,7 +54,7 @@ def run_snap_s2(ctx: Context) -> Report:
             safe_s2.check_grid(meta, grid)
             _skip_outside(ctx, item, meta, grid)
             dim = execute(ctx, plan_s2(ctx, item.id, paths[item.id], product, grid))
-            _adopt(ctx, item, product, dim, grid)
+            _adopt(ctx, item, product, [dim], grid)
             discard(ctx, dim)
     return _report(ctx, paths, grid)
 
@@ -67,7 +67,7 @@ def adopt_s2(ctx: Context, dims: Sequence[Path]) -> Report:
         if item.id in chosen:
             with item, open_product(paths[item.id]) as product:
                 _adopt(ctx, item, product, chosen[item.id], grid)
-                discard(ctx, chosen[item.id])
+                discard(ctx, *chosen[item.id])
         else:
             _skip_if_outside(ctx, item, paths[item.id], grid)
     leave_the_rest(ctx, paths, chosen)
@@ -121,9 +121,9 @@ def _report(ctx: Context, paths: Mapping[str, Path], grid: Grid) -> Report:
     return ctx.report(summary=f"{grid.rows} x {grid.cols} px, EPSG:{grid.epsg}, SNAP")
 
 
-def _adopt(ctx: Context, item: Any, product: SafeProduct, dim: Path, grid: Grid) -> None:
+def _adopt(ctx: Context, item: Any, product: SafeProduct, dims: Sequence[Path], grid: Grid) -> None:
     bands = _sentinel2.bands_of(ctx.conf)
-    meta, opened = safe_s2.metadata(product), dimap.open_dimap(dim)
+    meta, opened = safe_s2.metadata(product), dimap.open_parts(dims)
     safe_s2.check_grid(meta, grid)
     _skip_outside(ctx, item, meta, grid)
     product.verify(safe_s2.members_of(meta, bands), ctx.conf.preprocess.verify)
@@ -133,14 +133,19 @@ def _adopt(ctx: Context, item: Any, product: SafeProduct, dim: Path, grid: Grid)
     def read(band: str, part: Grid) -> NDArray[np.float32]:
         return reflectance_of(opened, meta, band, part)
 
-    done = done_by(dim)
+    done = done_by_all(dims)
     tags = {
         "BACKEND": "snap",
         "SNAP_VERSION": done.version or "unknown",
         "SNAP_GRAPH": done.graph_sha256[:12] or "unknown",
     }
     facts = {
-        "snap": {"dim": dim.name, "version": done.version, "graph": done.graph_sha256, "largest_difference": largest}
+        "snap": {
+            "dim": names_of(dims),
+            "version": done.version,
+            "graph": done.graph_sha256,
+            "largest_difference": largest,
+        }
     }
     foreign = _sentinel2.Foreign(read, tags, facts)
     _sentinel2.convert(ctx, item, product, meta, grid, layer_of(ctx, item, meta, grid), foreign)

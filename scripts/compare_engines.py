@@ -1,6 +1,7 @@
 """Compare the rasters of two engines for the same product: the native one and SNAP.
 
-Reads   preprocessed/<sensor>/<product>/ and preprocessed_snap/<sensor>/<product>/, or the folders --native and --snap
+Reads   preprocessed/<sensor>/<product>/ and the folder --snap of the same product by SNAP, from a second work directory;
+        without --product all products of preprocessed_snap/<sensor>/, where such folders may be put together
 Writes  reports/engines/<product>.json and .png: both, their difference, its histogram
 Pixels  Sentinel-1: no mask bit in either, mean power of both above 3 times the noise of the product; values in dB
         Sentinel-2: all with a value in both
@@ -9,7 +10,7 @@ Limits  median of the difference 0.15 dB (1e-4 reflectance), displacement by cor
 Fails   66 nothing from the native engine, grids that do not align; 70 nothing from SNAP
 
 Example  ./s2cr compare_engines confs/demo.yaml
-Example  ./s2cr compare_engines confs/demo.yaml --product S1A_IW_GRDH_... --snap /scratch/snap/S1A_IW_GRDH_...
+Example  ./s2cr compare_engines confs/demo.yaml --product S1A_IW_GRDH_... --snap mine_snap/preprocessed/sentinel1/S1A_IW_GRDH_...
 """
 
 if not __package__:
@@ -72,14 +73,35 @@ def _products(
         found = [(_sensor(wanted), wanted)] if folder.is_dir() else []
     else:
         folder = _snap_root(layout)
-        found = [(s, path.name) for s in _SENSORS for path in sorted((folder / s).glob("*")) if path.is_dir()]
+        found = _in(folder)
     if not found:
-        raise ExternalError(
-            f"{folder}: nothing from SNAP to compare with.",
-            f"Run the products through SNAP where it is installed (preprocess.backend: snap, into {_snap_root(layout)}), "
-            f"or name a folder: ./s2cr compare_engines {conf} --product ID --snap DIR",
-        )
+        raise ExternalError(f"{folder}: nothing from SNAP to compare with.", _steps(layout, wanted, conf))
     return found
+
+
+def _in(folder: Path) -> list[tuple[str, str]]:
+    return [(s, path.name) for s in _SENSORS for path in sorted((folder / s).glob("*")) if path.is_dir()]
+
+
+def _steps(layout: Any, wanted: str | None, conf: Path) -> str:
+    """How to come by the files of SNAP, as commands: a work directory holds the files of one engine."""
+    import shlex
+
+    work = Path(layout.work)
+    native = _in(work / "preprocessed")
+    sensor, name = (_sensor(wanted), wanted) if wanted else native[0] if native else ("sentinel1", "ID")
+    short = "s1" if sensor == "sentinel1" else "s2"
+    here, other, second = (
+        shlex.quote(str(p)) for p in (work, f"{work}_snap", conf.with_name(f"{conf.stem}_snap.yaml"))
+    )
+    folder = shlex.quote(f"{work}_snap/preprocessed/{sensor}/{name}")
+    return (
+        "Run it through SNAP in a second work directory, then name the folder with --product ID --snap DIR:\n"
+        f"  cp -r {here} {other} && rm -rf {other}/preprocessed\n"
+        f"  cp {shlex.quote(str(conf))} {second}  # and set in it: work: {other}, preprocess.{short}_backend: snap\n"
+        f"  ./s2cr preprocess_{short} {second}\n"
+        f"  ./s2cr compare_engines {shlex.quote(str(conf))} --product {name} --snap {folder}"
+    )
 
 
 def _noise(layout: Any, name: str, polarisation: str, noise_db: float | None, log: Any) -> tuple[float, str]:

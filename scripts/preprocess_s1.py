@@ -16,7 +16,7 @@ if not __package__:
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from scripts._options import adopt
+from scripts._options import adopt, outside_only
 from scripts._stage import Context, Report, stage
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from utils.science.grid import Grid
 
 
-@stage("preprocess_s1", options=(adopt,))
+@stage("preprocess_s1", options=(adopt, outside_only))
 def run(ctx: Context) -> Report:
     from scripts._heights_orbits import height_raster
     from utils.io.download_lock import products_of
@@ -35,10 +35,11 @@ def run(ctx: Context) -> Report:
     from utils.workflow.errors import NothingFoundError
 
     conf = ctx.conf.preprocess
-    if ctx.extra["adopt"] or conf.engine("s1") == "snap":
+    snap_results = ctx.extra["adopt"] or ctx.extra["outside_only"]
+    if snap_results or conf.engine("s1") == "snap":
         from scripts import _snap
 
-        return _snap.adopt_s1(ctx, ctx.extra["adopt"]) if ctx.extra["adopt"] else _snap.run_snap_s1(ctx)
+        return _snap.adopt_s1(ctx, ctx.extra["adopt"]) if snap_results else _snap.run_snap_s1(ctx)
     height_raster(ctx)  # refused before the first product
     use_threads(conf.threads)
     grid = aoi_grid(ctx.conf.area, config.ROOT, ctx.layout.work, config.scene_dir(ctx.conf))

@@ -15,7 +15,7 @@ if not __package__:
     import _direct  # noqa: F401
 from typing import TYPE_CHECKING, Any
 
-from scripts._options import adopt
+from scripts._options import adopt, outside_only
 from scripts._stage import Context, Report, stage
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from utils.science.grid import Grid
 
 
-@stage("preprocess_s2", options=(adopt,))
+@stage("preprocess_s2", options=(adopt, outside_only))
 def run(ctx: Context) -> Report:
     from utils.io.download_lock import products_of
     from utils.io.footprint import aoi_geometry, grid_of
@@ -31,10 +31,11 @@ def run(ctx: Context) -> Report:
     from utils.io.safe_l1c import without_auxiliary
     from utils.workflow.errors import ConfigError, NothingFoundError
 
-    if ctx.extra["adopt"] or ctx.conf.preprocess.engine("s2") == "snap":
+    snap_results = ctx.extra["adopt"] or ctx.extra["outside_only"]
+    if snap_results or ctx.conf.preprocess.engine("s2") == "snap":
         from scripts import _snap_s2
 
-        return _snap_s2.adopt_s2(ctx, ctx.extra["adopt"]) if ctx.extra["adopt"] else _snap_s2.run_snap_s2(ctx)
+        return _snap_s2.adopt_s2(ctx, ctx.extra["adopt"]) if snap_results else _snap_s2.run_snap_s2(ctx)
     if ctx.conf.area.geojson is None:
         raise ConfigError("area.geojson is not set.", "Set it to a GeoJSON polygon in EPSG:4326.")
     area = aoi_geometry(ctx.resolve(ctx.conf.area.geojson))

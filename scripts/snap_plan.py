@@ -32,6 +32,7 @@ def run(conf: Path, sensor: str, part: tuple[int, int] | None, check: bool) -> N
     from scripts._context import Options
     from scripts._snap_run import check_engine
     from utils.io.download_lock import products_of
+    from utils.io.safe_l1c import without_auxiliary
     from utils.workflow import config
 
     with guarded("snap_plan") as log:
@@ -41,6 +42,7 @@ def run(conf: Path, sensor: str, part: tuple[int, int] | None, check: bool) -> N
             _stage.refuse(ctx.stage, settings, conf)
         check_engine(ctx)
         paths = products_of(ctx.layout.raw, sensor.upper())
+        paths = without_auxiliary(paths) if sensor == "s2" else paths
         index, count = part or (1, 1)
         done = _done(ctx)
         names = [name for name in list(paths)[index - 1 :: count] if name not in done]

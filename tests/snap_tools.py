@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "bash_scripts"
 AREA = "POLYGON ((149.2680733 -35.2784357, 149.2652453 -35.1768026, 149.1414543 -35.1790555, 149.144128 -35.280697, 149.2680733 -35.2784357))"
 SETTINGS = ("SNAP_", "SLURM_", "FAKE_GPT_", "S2CR_GPT", "KEEP_TMP", "PBS_", "CGROUP", "MEMINFO", "PART")
+_PIXELS = tempfile.TemporaryDirectory(prefix="s2cr-gpt-")  # of all runs of this session
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Gpt:
         own = {
             "PATH": path,
             "FAKE_GPT_CALLS": str(self.calls_file),
+            "FAKE_GPT_CACHE": _PIXELS.name,
             "TMPDIR": str(tmp),
             "SNAP_HEAP": "2G",
             "SNAP_CACHE": "512M",

@@ -10,6 +10,7 @@ with the checker. Switches, in the environment:
   FAKE_GPT_FAIL       exit1, no_orbit, short_img, missing_band, disk_full, no_output, hang
   FAKE_GPT_ONLY       the failure only for products whose name holds this text
   FAKE_GPT_GEOID_M    undulation that externalDEMApplyEGM adds (0)
+  FAKE_GPT_CACHE      folder that keeps pixels of Sentinel-1, so that the same run is computed once
   FAKE_GPT_S2         raw: Sentinel-2 numbers without scale and offset; no_offset: scale only
 """
 

@@ -86,7 +86,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def test_without_files_of_snap(runs: Runs) -> None:
     _, text = _call(runs, code=70)
     assert "preprocessed_snap: nothing from SNAP to compare with." in text
-    assert "--snap DIR" in text
+    assert (
+        f"compare_engines {runs.conf} --product {runs.product} --snap {runs.work}_snap/preprocessed/sentinel1/" in text
+    )
     assert not (runs.work / "reports").exists()
     _, text = _call(
         runs, "--product", runs.product, "--native", str(runs.work / "none"), "--snap", str(runs.work), code=66

@@ -104,14 +104,34 @@ def work(tmp_path: Path, downloaded: Path) -> Iterator[Work]:
     yield fresh(tmp_path, downloaded)
 
 
-def test_same_files_and_same_pixels_as_the_native_engine(work: Work, downloaded: Path, tmp_path: Path) -> None:
+def follow(plain: Work, stage: str, backend: str) -> tuple[Work, str]:
+    """The steps that compare_engines names when nothing from SNAP is there, as they stand; returns its last output."""
+    text = plain.run("compare_engines", "--product", plain.folder(f"sentinel{stage[-1]}").name, code=70)
+    copy, second, run, compare = (line.strip() for line in text.splitlines() if line.startswith("  "))
+    command, _, edit = second.partition("  # and set in it: ")
+    made, env = Work(plain.gpt, Path(edit.split(",")[0].removeprefix("work: "))), plain.gpt.environment()
+    if not made.work.exists():
+        subprocess.run(["bash", "-ec", f"{copy}\n{command}"], check=True, cwd=ROOT)
+    assert edit == f"work: {made.work}, preprocess.{stage[-2:]}_backend: snap"
+    path = plain.conf.with_name("conf_snap.yaml")
+    text = plain.conf.read_text().replace(f"work: {plain.work}\n", f"work: {made.work}\n")
+    path.write_text(text.replace("preprocess: {", f"preprocess: {{{backend}"))
+    subprocess.run(["bash", "-ec", run], check=True, cwd=ROOT, env=env, capture_output=True)
+    out = subprocess.run(["bash", "-ec", compare], check=True, cwd=ROOT, env=env, capture_output=True, text=True).stdout
+    return made, out
+
+
+def test_same_files_and_same_pixels_as_the_native_engine(work: Work) -> None:
     # Lee sigma takes its point targets from a percentile of the whole image, which is larger in a run of gpt
-    plain = fresh(tmp_path / "native", downloaded).write("speckle: {filter: none}, ")
-    work.write("backend: snap, speckle: {filter: none}, ")
+    plain = work.write("speckle: {filter: none}, ")
     for stage in ("preprocess_s1", "preprocess_s2"):
-        work.run(stage)
         plain.run(stage)
-    assert len(work.gpt.calls()) == 4 and plain.gpt.calls() == []
+    assert plain.gpt.calls() == []
+    made, text = follow(plain, "preprocess_s1", "s1_backend: snap, ")
+    assert text.count(": ok") == 2 and "short" not in text, text
+    work, text = follow(plain, "preprocess_s2", "backend: snap, s2_backend: snap, ")
+    assert text.count(": ok") == 5 and "short" not in text, text
+    assert len(work.gpt.calls()) == 4 and made.work == work.work
     pair = (work, plain)
     names = [
         {p.relative_to(one.work).as_posix() for p in (one.work / "preprocessed").rglob("*") if p.is_file()}
@@ -349,6 +369,30 @@ def test_script_ends_as_the_stage_would(work: Work) -> None:
     ).stdout.split("\0")[:-1]
     assert "\nfail=" in listed[0] and "not a readable zip" in listed[0] and listed[0].endswith("code=66")
     assert "\ngraph=" in listed[1] and "var:bands=B4,B3,B2,B8,B12" in listed[1]
+
+
+def test_scripts_end_as_the_stage_when_all_is_outside(tmp_path: Path) -> None:
+    """A large area of which each product covers too little: the scripts end with 72, and parts can be finalised."""
+    work = Work(Gpt(tmp_path), tmp_path / "work").write()
+    work.run("make_scene")
+    x, y = 149.2, -35.23
+    ring = [[x + dx, y + dy] for dx, dy in ((-0.2, -0.2), (0.2, -0.2), (0.2, 0.2), (-0.2, 0.2), (-0.2, -0.2))]
+    area = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (tmp_path / "area.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [area]}))
+    text = work.conf.read_text().replace("{scene}/area.geojson", str(tmp_path / "area.geojson"))
+    text = text.replace("search: {", "search: {coverage: 0.001, ")
+    work.conf.write_text(text.replace("preprocess: {", "preprocess: {min_overlap: 0.9, "))
+    work.run("find_images")
+    work.run("download")
+    for _ in range(2):
+        result = work.gpt.run("preprocess_s1.sh", work.conf)
+        assert result.returncode == 72 and "none of the 2 Sentinel-1 products covers the area" in result.stderr
+    for part in ("1/2", "2/2"):
+        result = work.gpt.run("preprocess_s2.sh", "--part", part, work.conf)
+        assert result.returncode == 0 and "0 done, 1 skipped, 0 failed" in result.stderr, result.stderr
+    found = work.run("preprocess_s2", "--finalise", code=72)
+    assert "none of the 2 Sentinel-2 products covers the area" in found
+    assert work.gpt.calls() == []
 
 
 def test_script_with_a_failing_product_is_71(work: Work) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from tests.snap_tools import AREA, ROOT, SCRIPTS, Gpt, left_behind, write_orbit
-from utils.io import dimap
+from utils.io import dimap, snap_graph
 from utils.io.synth_products import SceneProducts
 from utils.workflow.schema import Scene
 
 GRAPH = ROOT / "snap-confs/s2_l2a.xml"
 VALUES = ("bands=B2,B8", f"aoi_wkt={AREA}")
+SMALL = "POLYGON ((149.20 -35.23, 149.203 -35.23, 149.203 -35.233, 149.20 -35.233, 149.20 -35.23))"
 BANDS = ("--band", "B2", "--band", "B8")
 
 
@@ -351,6 +352,36 @@ def test_auxdata_and_orbits_are_linked(gpt: Gpt, product: Path, archive: Path) -
     assert refused_call.returncode == 65 and "snap.auxdata" in refused_call.stderr
     refused_call = convert(gpt, product, SNAP_ORBITS="/no/such/folder")
     assert refused_call.returncode == 66 and "fetch_orbits" in refused_call.stderr
+
+
+def test_a_result_of_other_heights_or_another_orbit_is_made_again(gpt: Gpt, archive: Path) -> None:
+    """settings.txt names the files; it must also notice that one was replaced under its name."""
+    product = next(archive.glob("S1*.zip"))
+    dem, orbit = gpt.folder / "dem.tif", write_orbit(product, gpt.folder / "orbits")
+    SceneProducts(Scene(size_px=128, speckle=False)).write_ground(gpt.folder / "scene", {})
+    shutil.copy(gpt.folder / "scene/dem.tif", dem)
+    graph = gpt.folder / "graph.xml"
+    choice = snap_graph.S1Choice(ellipsoid=True)
+    graph.write_text(snap_graph.s1_graph((ROOT / "snap-confs/s1_grd.xml").read_text(), choice))
+    values = (f"aoi_wkt={SMALL}", f"dem={dem}", "dem_nodata=-32768", "crs=EPSG:32755", "speckle=None")
+
+    def calls() -> int:
+        result = gpt.run("gpt.sh", "--band", "Gamma0_VV", graph, product, gpt.folder / "out", *values,
+                         SNAP_ORBITS=str(orbit.parent))  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert ("is there already" in result.stderr) == (len(gpt.calls()) == before)
+        return len(gpt.calls())
+
+    before = 0
+    before = calls()
+    assert calls() == before == 1
+    os.utime(dem, ns=(1, dem.stat().st_mtime_ns + 1000))  # same size, another time
+    assert calls() == 2
+    before = 2
+    assert calls() == 2
+    write_orbit(product, gpt.folder / "orbits")
+    orbit.write_text(orbit.read_text() + "\n")
+    assert calls() == 3
 
 
 @pytest.mark.parametrize(

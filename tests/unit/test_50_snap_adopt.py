@@ -75,10 +75,10 @@ def s1_dim(folder: Path, orbit: str = "Downlink", **planes: np.ndarray) -> Path:
     return path
 
 
-def adopt(ctx: Any, path: Path, dim: Path) -> tuple[Item, Path]:
+def adopt(ctx: Any, path: Path, dim: Path | list[Path]) -> tuple[Item, Path]:
     item = Item(path.stem)
     with open_product(path) as product:
-        _snap._adopt(ctx, item, product, dim, GRID)
+        _snap._adopt(ctx, item, product, [dim] if isinstance(dim, Path) else dim, GRID)
     return item, ctx.layout.preprocessed("sentinel1", path.stem)
 
 
@@ -224,9 +224,62 @@ def test_writer_refuses_blocks_with_gaps(scene: Path, tmp_path: Path) -> None:
 def test_dims_belong_to_products(tmp_path: Path) -> None:
     paths = {"S1A_AAA": tmp_path, "S1A_BBB": tmp_path}
     chosen = _snap.match_products([Path("/x/S1A_BBB_Orb_NR_Cal_TF_TC.dim")], paths)
-    assert chosen == {"S1A_BBB": Path("/x/S1A_BBB_Orb_NR_Cal_TF_TC.dim")}
+    assert chosen == {"S1A_BBB": [Path("/x/S1A_BBB_Orb_NR_Cal_TF_TC.dim")]}
+    several = [Path(f"/x/S1A_{name}.dim") for name in ("BBB_VV", "AAA", "BBB_VH")]
+    assert _snap.match_products(several, paths) == {"S1A_BBB": [several[0], several[2]], "S1A_AAA": [several[1]]}
     with pytest.raises(InputError, match="belongs to none of the downloaded products"):
         _snap.match_products([Path("/x/S1A_CCC.dim")], paths)
+
+
+def part_of(folder: Path, name: str, bands: dict[str, np.ndarray], grid: Grid = GRID, orbit: str = "Downlink") -> Path:
+    """A .dim that holds some bands, as the historic scripts leave one for each polarisation or band."""
+    path = folder / f"{name}.dim"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_dimap(path, grid, bands, {"orbit_state_vector_file": orbit})
+    return path
+
+
+def test_one_dim_for_each_polarisation(scene: Path, tmp_path: Path) -> None:
+    bands = {name: np.full(GRID.shape, value, np.float32) for name, value in (("VV", 0.1), ("VH", 0.02))}
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[5, 5] = 1
+    dims = [part_of(tmp_path / "d", f"X_{pol}", {f"Gamma0_{pol}": values, "layoverShadowMask": mask})
+            for pol, values in bands.items()]  # fmt: skip
+    for order in (dims, dims[::-1]):
+        _, folder = adopt(context(tmp_path, scene), s1(scene), order)
+        for pol, values in bands.items():
+            np.testing.assert_array_equal(raster.read(folder / f"gamma0_{pol.lower()}.tif")[0], values)
+        assert raster.read(folder / "mask.tif")[0, 5, 5] == 1
+    facts = json.loads((folder / "product.json").read_text())
+    assert facts["snap"]["dim"] == "X_VH.dim, X_VV.dim"
+    with pytest.raises(InputError, match="no band Gamma0_VH"):
+        adopt(context(tmp_path / "one", scene), s1(scene), dims[0])
+
+
+def test_dims_that_are_no_parts_of_one_result_are_66(scene: Path, tmp_path: Path) -> None:
+    ones, mask = np.ones(GRID.shape, np.float32), np.zeros(GRID.shape, np.uint8)
+    both = {"Gamma0_VV": ones, "Gamma0_VH": ones, "layoverShadowMask": mask}
+    vv, vh = ({f"Gamma0_{pol}": ones, "layoverShadowMask": mask} for pol in ("VV", "VH"))
+    moved = Grid(32755, 700010.0, 6100000.0, 10.0, -10.0, SIZE_PX, SIZE_PX)
+    d = tmp_path / "d"
+    pairs = [
+        ([part_of(d, "X_g01", both), part_of(d, "X_g02", both)], r"X_g01.dim and X_g02.dim both hold Gamma0_VV"),
+        ([part_of(d, "X_VV", vv), part_of(d, "X_g02_VH", vh, moved)], "X_VV.dim and X_g02_VH.dim are of different areas"),
+        ([part_of(d / "o", "X_VV", vv), part_of(d / "o", "P_VH", vh, orbit="Sentinel Precise S1A_OPER_AUX_POEORB_OPOD_"
+          "20210316T161714_V20191105T225942_20191107T005942.EOF.zip")], "were made with different orbits"),
+    ]  # fmt: skip
+    for dims, text in pairs:
+        with pytest.raises(InputError, match=text) as caught:
+            adopt(context(tmp_path, scene), s1(scene), dims)
+        assert caught.value.exit_code == 66
+    for pol, filtered in (("VV", "Lee"), ("VH", "None")):
+        (d / pol).mkdir()
+        part_of(d / pol, f"X_{pol}", vv if pol == "VV" else vh)
+        (d / pol / "graph.xml").write_text((ROOT / "snap-confs/s1_grd_ellipsoid.xml").read_text())
+        (d / pol / "settings.txt").write_text(f"snap 13\nspeckle={filtered}\ndem=/x/dem.tif\n")
+    with pytest.raises(InputError, match=r"X_VV.dim and X_VH.dim were not made with the same graph"):
+        adopt(context(tmp_path, scene), s1(scene), [d / "VV/X_VV.dim", d / "VH/X_VH.dim"])
+    assert not (tmp_path / "preprocessed").exists()
 
 
 # -- the plan of a run -------------------------------------------------------------------------------------------------
@@ -301,6 +354,66 @@ def test_heights_for_snap(scene: Path, tmp_path: Path) -> None:
         _snap_run.heights_of(context(tmp_path, scene, dem=Dem(path=str(tmp_path / "h.vrt"), vertical="EGM96")))
 
 
+def holed(scene: Path, path: Path, hole: tuple[slice, slice], nodata: float | None, value: float) -> Dem:
+    """The scene's heights with a hole, to be taken as sea."""
+    info, heights = raster.info(scene / "dem.tif"), raster.read(scene / "dem.tif")[0]
+    heights[hole] = value
+    raster.write(path, heights, info.grid, nodata=nodata, tags={"VERTICAL": "ellipsoid"})
+    return Dem(path=str(path), missing="sea")
+
+
+def test_heights_must_cover_the_area_and_its_margin(scene: Path, tmp_path: Path) -> None:
+    info = raster.info(scene / "dem.tif")
+    row, col = info.grid.offset_of(GRID)
+    few = Window(row, col, SIZE_PX, SIZE_PX)
+    raster.write(tmp_path / "h.tif", raster.read(scene / "dem.tif", window=few)[0], info.grid.window(few),
+                 tags={"VERTICAL": "ellipsoid"})  # fmt: skip
+    ctx = context(tmp_path, scene, dem=Dem(path=str(tmp_path / "h.tif")))
+    with pytest.raises(InputError, match=r"h.tif: no heights for .* % of the area with margin.*S36E149") as caught:
+        planned(ctx, scene)
+    assert caught.value.exit_code == 66 and not (tmp_path / "snap/heights").exists()
+    planned(context(tmp_path, scene, dem=Dem(path=str(tmp_path / "h.tif"), missing="sea")), scene)
+    planned(context(tmp_path, scene), scene)
+
+
+@pytest.mark.parametrize(("nodata", "expected"), [(float("nan"), -32768.0), (None, -32768.0), (-9999.0, -9999.0)])
+def test_snap_is_never_given_nan(scene: Path, tmp_path: Path, nodata: float | None, expected: float) -> None:
+    hole = (slice(3, 5), slice(7, 9))
+    ctx = context(tmp_path, scene, dem=holed(scene, tmp_path / "h.tif", hole, nodata, np.nan))
+    _snap.plan_choice(ctx, "annotation")
+    assert not (tmp_path / "snap").exists(), "a dry run asks only this, and writes nothing"
+    run = planned(ctx, scene)
+    given = Path(run.variables["dem"])
+    assert given != tmp_path / "h.tif" and given.name == "h.tif"
+    assert float(run.variables["dem_nodata"]) == expected == raster.info(given).nodata
+    right = raster.read(scene / "dem.tif")[0]
+    right[hole] = expected
+    np.testing.assert_array_equal(raster.read(given)[0], right)
+    info, own = raster.info(given), raster.info(scene / "dem.tif")
+    assert info.grid == own.grid and info.tags["VERTICAL"] == "ellipsoid"
+    before = given.stat().st_mtime_ns
+    assert planned(ctx, scene).variables == run.variables and given.stat().st_mtime_ns == before
+    whole = context(tmp_path, scene, dem=holed(scene, tmp_path / "w.tif", hole, -9999.0, -9999.0))
+    assert planned(whole, scene).variables["dem"] == str(tmp_path / "w.tif"), "numbers are understood as they are"
+
+
+def test_missing_heights_are_bit_8_and_no_missing_sample(scene: Path, tmp_path: Path) -> None:
+    row, col = raster.info(scene / "dem.tif").grid.offset_of(GRID)
+    hole = (slice(row + 20, row + 30), slice(col + 40, col + 60))
+    dem = holed(scene, tmp_path / "h.tif", hole, float("nan"), np.nan)
+    vv = np.full(GRID.shape, 0.1, np.float32)
+    vv[22:26, 45:50] = 0  # SNAP has no value where it has no height ...
+    vv[70, 70] = 0  # ... and at a missing sample
+    _, folder = adopt(context(tmp_path, scene, dem=dem), s1(scene), s1_dim(tmp_path / "d", Gamma0_VV=vv))
+    bits, out = raster.read(folder / "mask.tif")[0], raster.read(folder / "gamma0_vv.tif")[0]
+    inside = np.zeros(GRID.shape, bool)
+    inside[21:29, 41:59] = True  # bilinear: the rim of the hole is unknown too
+    assert (bits[inside] == 8).all() and np.isnan(out[22:26, 45:50]).all()
+    assert float(out[21, 41]) == pytest.approx(0.1), "a value that SNAP gave is kept"
+    assert bits[70, 70] == 4 and set(np.unique(bits)) == {0, 4, 8} and (bits == 8).sum() <= 12 * 22
+    np.testing.assert_array_equal(np.isnan(out), vv == 0)
+
+
 def test_coverage_and_outside(scene: Path, tmp_path: Path) -> None:
     far = Grid(32755, 600000.0, 6000000.0, 10.0, -10.0, SIZE_PX, SIZE_PX)
     with open_product(s1(scene)) as product:
@@ -321,7 +434,10 @@ def test_noise_that_the_product_lacks(scene: Path) -> None:
 # -- Sentinel-2 --------------------------------------------------------------------------------------------------------
 
 
-def s2_dim(folder: Path, product: Path, change: Any = None, scaling: tuple[float, float] | None = None) -> Path:
+def s2_dim(
+    folder: Path, product: Path, change: Any = None, scaling: tuple[float, float] | None = None,
+    names: tuple[str, ...] = ("B2", "B4"),
+) -> Path:  # fmt: skip
     """B2 and B4 as SNAP's reader would give them, changed on purpose."""
     with open_product(product) as opened:
         meta = safe_s2.metadata(opened)
@@ -329,14 +445,14 @@ def s2_dim(folder: Path, product: Path, change: Any = None, scaling: tuple[float
         right = (1 / meta.quantification, meta.offset_dn("B02") / meta.quantification)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "S2.dim"
-    planes = {name: change(values) if change else values for name, values in planes.items()}
+    planes = {name: change(planes[name]) if change else planes[name] for name in names}
     write_dimap(path, GRID, planes, {}, scaling=dict.fromkeys(planes, scaling or right))
     return path
 
 
-def adopt_s2(ctx: Any, path: Path, dim: Path) -> Path:
+def adopt_s2(ctx: Any, path: Path, *dims: Path) -> Path:
     with open_product(path) as product:
-        _snap_s2._adopt(ctx, Item(path.stem), product, dim, GRID)
+        _snap_s2._adopt(ctx, Item(path.stem), product, dims, GRID)
     return ctx.layout.preprocessed("sentinel2", path.stem)  # type: ignore[no-any-return]
 
 
@@ -371,6 +487,17 @@ def test_reflectance_equals_the_native_reader(scene: Path, tmp_path: Path, date:
     assert (tags["BACKEND"], classes["BACKEND"]) == ("snap", "native")
     facts = json.loads((folder / "product.json").read_text())
     assert facts["snap"]["largest_difference"]["B02"] <= 1e-6
+
+
+def test_one_dim_for_each_band(scene: Path, tmp_path: Path) -> None:
+    path = s2(scene)
+    together = adopt_s2(context(tmp_path / "a", scene, ("B02", "B04")), path, s2_dim(tmp_path / "d", path))
+    parts = [s2_dim(tmp_path / name, path, names=(name,)) for name in ("B4", "B2")]
+    apart = adopt_s2(context(tmp_path / "b", scene, ("B02", "B04")), path, *parts)
+    for name in ("B02.tif", "B04.tif", "cloud.tif"):
+        np.testing.assert_array_equal(raster.read(apart / name), raster.read(together / name))
+    with pytest.raises(InputError, match=r"S2.dim and S2.dim both hold B2"):
+        adopt_s2(context(tmp_path / "c", scene, ("B02", "B04")), path, *parts, s2_dim(tmp_path / "again", path))
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,29 @@ class HeightField:
             )
 
 
+class RawHeights(HeightField):
+    """Heights as the raster holds them, for an engine that adds its own geoid: surveyed and refused as usual.
+
+    missing  error, or sea: unknown heights become 0
+    raises   InputError when the raster is unreadable
+    """
+
+    def __init__(self, path: Path, missing: Missing = "error") -> None:
+        self._name, self._fails = path.name, missing == "error"
+        self._heights, self._geoid, self.geoid = _Surface(_open(path)), None, "none"
+
+    def unknown(self, grid: Grid) -> NDArray[np.bool_]:
+        """Where the raster has no height on a grid."""
+        return np.isnan(self._heights.on_grid(grid))
+
+    def _complete(self, height: Float32Array, unknown: NDArray[np.bool_], grid: Grid) -> Float32Array:
+        return np.where(unknown, np.float32(0), height)
+
+    def _refuse(self, holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> None:
+        if self._fails:
+            super()._refuse(holes, grid)
+
+
 def read_heights(
     path: Path, grid: Grid, vertical: Vertical | None = None, geoid_grid: Path | None = None, missing: Missing = "error"
 ) -> Heights:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,34 @@ def open_dimap(path: Path) -> Dimap:
     entries = own.findall("MDATTR") if own is not None else []
     attributes = {(entry.get("name") or ""): (entry.text or "").strip() for entry in entries}
     return Dimap(path, _grid(root, infos, next(iter(bands.values())), path), bands, attributes)
+
+
+def open_parts(paths: Sequence[Path], shared: Collection[str] = ()) -> Dimap:
+    """Several .dim files of one product as one: each brings bands of its own.
+
+    shared  names of bands that each may hold, as they do not depend on the run
+    raises  InputError when two hold the same other band, or differ in grid or orbit
+    """
+    parts = [open_dimap(path) for path in paths]
+    first, bands = parts[0], dict(parts[0].bands)
+    both, ground = {_plain(name): first for name in bands}, {_plain(name) for name in shared}
+    for part in parts[1:]:
+        for name, band in part.bands.items():
+            before = both.setdefault(_plain(name), part)
+            if before is not part and _plain(name) not in ground:
+                raise InputError(
+                    f"{before.path.name} and {part.path.name} both hold {name}: they are results of two areas or two runs.",
+                    "Give each band once, all of the same area.",
+                )
+            if before is part:
+                bands[name] = band
+        if part.grid != first.grid:
+            raise InputError(
+                f"{first.path.name} and {part.path.name} are of different areas.", "Give only results of the same area."
+            )
+        if orbit_used(part) != orbit_used(first):
+            raise InputError(f"{first.path.name} and {part.path.name} were made with different orbits.", _AGAIN)
+    return Dimap(first.path, first.grid, bands, first.attributes)
 
 
 def _href(entry: ElementTree.Element, path: Path) -> Path:

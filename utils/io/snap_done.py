@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -53,6 +54,21 @@ def done_by(dim: Path) -> Done:
         resampling={"BILINEAR_INTERPOLATION": "bilinear", "NEAREST_NEIGHBOUR": "nearest"}.get(method, method.lower()),
         dem=Path(correction.get("externalDEMFile", "")).name,
     )  # fmt: skip
+
+
+def done_by_all(dims: Sequence[Path]) -> Done:
+    """Facts of the runs that made the .dim files of one product, one band or polarisation each.
+
+    raises  InputError when they were not made in the same way
+    """
+    found = [done_by(dim) for dim in dims]
+    for dim, done in zip(dims, found, strict=True):
+        if done != found[0]:
+            raise InputError(
+                f"{dims[0].name} and {dim.name} were not made with the same graph, settings and version of SNAP.",
+                "Run gpt again for all bands of the product: bash_scripts/gpt.sh.",
+            )
+    return found[0]
 
 
 def _speckle(node: Node | None) -> str:
