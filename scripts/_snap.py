@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts import _contract, _snap_input, _snap_run
-from scripts._context import Context, Report
+from scripts._context import Context, Item, Report
 from scripts._heights_orbits import orbit_paths
 from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt, heights_of, names_of
 from utils.io import dimap, safe_s1, snap_graph
@@ -49,16 +49,25 @@ def run_snap_s1(ctx: Context) -> Report:
 def adopt_s1(ctx: Context, dims: Sequence[Path]) -> Report:
     """Only the given .dim files, whoever made them; the other products stay to be done."""
     grid, paths = target_grid(ctx), products_of(ctx.layout.raw, "S1")
+    adopt_each(ctx, dims, paths, grid, _adopt, _skip_if_outside)
+    return _report(ctx, paths, grid)
+
+
+def adopt_each(
+    ctx: Context, dims: Sequence[Path], paths: Mapping[str, Path], grid: Grid,
+    adopt: Callable[[Context, Item, SafeProduct, list[Path], Grid], None],
+    skip_if_outside: Callable[[Context, Item, Path, Grid], None],
+) -> None:  # fmt: skip
+    """Adopt the products that the .dim files belong to; the others are left, or recorded as outside."""
     chosen = match_products(dims, paths)
     for item in ctx.todo(paths, unit="product"):
         if item.id in chosen:
             with item, open_product(paths[item.id]) as product:
-                _adopt(ctx, item, product, chosen[item.id], grid)
+                adopt(ctx, item, product, chosen[item.id], grid)
                 discard(ctx, *chosen[item.id])
         else:
-            _skip_if_outside(ctx, item, paths[item.id], grid)
+            skip_if_outside(ctx, item, paths[item.id], grid)
     leave_the_rest(ctx, paths, chosen)
-    return _report(ctx, paths, grid)
 
 
 def leave_the_rest(ctx: Context, paths: Mapping[str, Path], chosen: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scripts import _sentinel2, _snap_input
 from scripts._cloud_mask import layer_of
 from scripts._context import Context, Report
-from scripts._snap import leave_the_rest, match_products
+from scripts._snap import adopt_each
 from scripts._snap_run import GptRun, check_engine, discard, execute, graph_file, grown_wkt, names_of
 from utils.io import dimap, safe_s2, snap_graph
 from utils.io.download_lock import products_of
@@ -62,15 +62,7 @@ def run_snap_s2(ctx: Context) -> Report:
 def adopt_s2(ctx: Context, dims: Sequence[Path]) -> Report:
     """Only the given .dim files, whoever made them; the other products stay to be done."""
     grid, paths = target_grid(ctx), without_auxiliary(products_of(ctx.layout.raw, "S2"))
-    chosen = match_products(dims, paths)
-    for item in ctx.todo(paths, unit="product"):
-        if item.id in chosen:
-            with item, open_product(paths[item.id]) as product:
-                _adopt(ctx, item, product, chosen[item.id], grid)
-                discard(ctx, *chosen[item.id])
-        else:
-            _skip_if_outside(ctx, item, paths[item.id], grid)
-    leave_the_rest(ctx, paths, chosen)
+    adopt_each(ctx, dims, paths, grid, _adopt, _skip_if_outside)
     return _report(ctx, paths, grid)
 
 
