@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,11 @@ class Writer:
         if gdal.GetLastErrorType() >= gdal.CE_Failure:  # closing writes the last bytes, and raises nothing
             raise RuntimeError(gdal.GetLastErrorMsg())
 
+    def abandon(self) -> None:
+        """Let go of the file after an error, so that its space is free although somebody still holds this writer."""
+        self._pending.clear()
+        self._dataset = None
+
     def _gather(self, array: Array, row: int) -> None:
         size, total = self._block_rows, self._dataset.RasterYSize
         for strip in range(row // size, (row + array.shape[1] - 1) // size + 1):
@@ -114,8 +120,11 @@ def writer(
         describe(dataset, grid, band_names, nodata, tags or {}, None, None)
         out = Writer(dataset)
         del dataset
-        yield out
-        out.close()
+        try:
+            yield out
+            out.close()
+        finally:
+            out.abandon()
 
 
 @contextmanager
@@ -124,6 +133,8 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # frames of the traceback hold GDAL's dataset, and with it the disk space of a file that is already deleted
+        traceback.clear_frames(error.__traceback__)
         if not any(text in str(error).lower() for text in _FULL):
             raise
         raise DiskError(
