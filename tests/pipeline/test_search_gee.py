@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.fakes import ee_server, ee_world
 from tests.fakes.ee_eval import World
@@ -75,6 +76,7 @@ def test_search_with_measured_cloud(tmp_path: Path) -> None:
     assert [line["code"] for line in lines if line["kind"] == "S2 scene"] == ["R_CLOUD"]
 
 
+@pytest.mark.slow
 def test_refusals(tmp_path: Path) -> None:
     with ee_server.serving(world_of_a_pair().answer) as server:
         assert "Earth Engine: not asked, --offline is set" in run(tmp_path, server.url, "--offline", code=67).stderr

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.hub import Hub
 from tests.fakes.products import product, s2_name
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_two_hundred_kills(tmp_path: Path) -> None:
     made = [product(s2_name(number), 1_000_000) for number in range(5)]
     with Hub() as hub:
