@@ -26,7 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench._bench import line
 from bench._native import shrunk
 from utils.science.grid import Grid, Window
 
@@ -213,14 +214,17 @@ def _sentinel1(parts: Sequence[str], scale: float) -> list[Figure]:
     out: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="s2cr-bench-") as folder:
         ground = make_ground(Path(folder), Path(data) / S1A_2021, wanted, scale)
-        if "s1_small" in wanted:
-            out += small(ground)
-        if "sarsen_nearest" in wanted:
-            out += against_sarsen(ground, "nearest", 20.0)
-        if "sarsen" in wanted:
-            out += against_sarsen(ground, "bilinear", 50.0)
-        if "s1_tile" in wanted:
-            out += tile(ground)
+        jobs: dict[str, Callable[[], list[Figure]]] = {
+            "s1_small": lambda: small(ground),
+            "sarsen_nearest": lambda: against_sarsen(ground, "nearest", 20.0),
+            "sarsen": lambda: against_sarsen(ground, "bilinear", 50.0),
+            "s1_tile": lambda: tile(ground),
+        }
+        for name in [name for name in jobs if name in wanted]:
+            found = jobs[name]()
+            for one in found:  # a later part may fail or be stopped: what took minutes is told at once
+                print(f"{name}: {line(one)}", file=sys.stderr, flush=True)
+            out += found
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from scripts import preprocess_s1
+from scripts._context import Options
 from scripts._steps import Steps
 from utils.io import raster
 from utils.io.safe import open_product
@@ -56,7 +58,7 @@ def convert(
     layout, item = Layout(work), Item(archive.stem)
     warnings: list[str] = []
     ctx: Any = SimpleNamespace(
-        conf=conf, layout=layout, warn=warnings.append, resolve=lambda text: config.resolve(conf, text),
+        conf=conf, layout=layout, warn=warnings.append, log=logging.getLogger("s1_stage"), options=Options(quiet=True), resolve=lambda text: config.resolve(conf, text),
         tags=lambda units, sources, **more: {"UNITS": units, **{k: str(v) for k, v in more.items()}},
     )  # fmt: skip
     with open_product(archive) as product:
