@@ -103,7 +103,8 @@ def make_ground(folder: Path, archive: Path, parts: Sequence[str], scale: float)
     grown = largest.window(Window(-MARGIN_PX, -MARGIN_PX, largest.rows + 2 * MARGIN_PX, largest.cols + 2 * MARGIN_PX))
     heights = read_heights(ground.heights_30m, grown).height_m
     raster.write(ground.heights_10m, heights, grown, tags={"VERTICAL": "ellipsoid"})
-    whole = "s1_tile" in parts and scale == 1
+    # sarsen reads and calibrates more than the area: it gets the whole image too, as a user would have it
+    whole = bool({"s1_tile", "sarsen", "sarsen_nearest"} & set(parts)) and scale == 1
     seen = tile if "s1_tile" in parts else grown
     window = None if whole else image_window(archive, seen, (float(values.min()), float(values.max())), 500)
     safe = speckled_copy(archive, folder, ("VV", "VH"), window)
