@@ -10,36 +10,13 @@ from typing import Any
 import numpy as np
 
 from scripts import preprocess_s2
-from scripts._steps import Steps
+from tests.s1_stage import Item
 from utils.io import raster
 from utils.io.safe import open_product
 from utils.science.grid import Grid
 from utils.workflow import config
 from utils.workflow.layout import Layout
 from utils.workflow.schema import Conf, DatasetConf, Preprocess
-
-
-class Skipped(Exception):
-    """The item was skipped; the text is the reason."""
-
-
-class Item:
-    """Stands in for a ledger item."""
-
-    def __init__(self, name: str) -> None:
-        self.id = name
-        self.data: dict[str, Any] = {}
-        self.outputs: list[Path] = []
-        self.steps = Steps()
-
-    def output(self, path: Path) -> Path:
-        """Register a file."""
-        self.outputs.append(path)
-        return path
-
-    def skip(self, reason: str) -> None:
-        """End the item."""
-        raise Skipped(reason)
 
 
 def context(work: Path, bands: tuple[str, ...] = ("B02", "B03", "B04", "B08"), **preprocess: Any) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.s1_products import Edit, edited
 from tests.s1_stage import Skipped, convert
 from utils.io import raster
 from utils.io.safe import open_product
@@ -20,7 +19,6 @@ from utils.workflow.layout import Layout
 from utils.workflow.schema import Dem, Scene, Speckle
 
 SIZE_PX = 128
-Edit = Callable[[str, bytes], bytes | None]
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +37,7 @@ def _zip(work: Path, plan: str = "s1_t0") -> Path:
 
 def _edited(work: Path, target: Path, edit: Edit) -> Path:
     """Copy of the product of t0 with members changed; None leaves a member out."""
-    source = _zip(work)
-    path = target / source.name
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
-        for entry in old.infolist():
-            data = edit(entry.filename, old.read(entry))
-            if data is not None:
-                new.writestr(entry.filename, data)
-    return path
+    return edited(_zip(work), target, edit)
 
 
 def expect_refusal(work: Path, archive: Path, kind: type[Error], text: str, **settings: object) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.s2_stage import Skipped, convert, folder_of, planes
+from tests.s1_stage import Skipped
+from tests.s2_stage import convert, folder_of, planes
 from tests.synthetic_l1c import scene_toa, write_l1c
 from tests.synthetic_l2a import GRID, change, reflectances, write_product
 from utils.io import pictures, raster
