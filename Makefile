@@ -70,7 +70,7 @@ preprocess_s1: download ## Sentinel-1 to terrain-flattened gamma0 (PART=i/N)
 preprocess_s2: download ## Sentinel-2 to reflectance and clear mask (PART=i/N)
 	@$(s2cr) preprocess_s2 $(CONF) $(part)
 preprocess: preprocess_s1 preprocess_s2 ## both
-import_data: env ## analysis-ready rasters instead of search and preprocessing
+import_data: make_scene ## analysis-ready rasters instead of search and preprocessing
 	@$(s2cr) import_data $(CONF)
 multitemporal: preprocess_s1 import_data ## speckle filter over the dates of a track, where enabled (PART=i/N)
 	@$(s2cr) multitemporal $(CONF) $(part)

@@ -62,6 +62,8 @@ def _dated_sets(ctx: Context, rules: "Rules") -> "list[DatedSet]":
         return import_layouts.belgium(root, conf.site, rules, conf.min_clear, conf.relative_orbit)
     if conf.layout == "finland":
         return import_layouts.finland(root, rules, conf.direction, conf.min_clear)
+    if conf.layout == "simulator":
+        return import_layouts.simulator(root)
     two = conf.layout == "two_dates"
     sets = (
         import_layouts.two_dates(root) if two else import_layouts.listed(conf.items, root, conf.site, conf.cloud_band)

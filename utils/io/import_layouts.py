@@ -2,6 +2,7 @@
 
 belgium    netCDF cubes S2_L2A_10m_*, S2_L2A_20m_*, S1_GRD-ASCENDING_20m_* of one place (variables by band, time)
 finland    chips <chip>_S1_MM.tif (VV asc, VH asc, VV desc, VH desc) and <chip>_S2_MM.tif (10 bands, cloud probability)
+simulator  scenes of make_scene with scene.form rasters: <site>_{S1,S2,CLOUD}_{t0,t1}.tif
 two_dates  s1/<place>/<product>/{VV,VH}.tif and s2a/<place>/<scene>/B*.tif with metadata.json beside them
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 from utils.io.importer import CLOUD, Acquisition, DatedSet, Plane, Rules, clear_share, nearest_in_time
 from utils.io.netcdf import Cube
+from utils.science.synth_optical import BANDS as SIMULATED
 from utils.science.tracks import pass_at
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 
@@ -129,6 +131,23 @@ def finland(root: Path, rules: Rules, direction: str | None, min_clear: float) -
         raise NothingFoundError(
             f"{root}: no chip <chip>_S2_MM.tif is clear to {min_clear:g}.", "Check import_data.root and min_clear."
         )
+    return sets
+
+
+def simulator(root: Path) -> list[DatedSet]:
+    """Every generated scene is a site of its own with the dates `<site>-t0` and `<site>-t1`, of one track."""
+    sets = []
+    for radar in sorted(_folder(root).glob("*_S1_t[01].tif")):
+        site, _, date = radar.stem.rsplit("_", 2)
+        start = {"t0": "2019-11-06T19:15:00", "t1": "2020-02-04T19:15:00"}[date]
+        planes = tuple(Plane(band, radar, number) for number, band in enumerate(("VV", "VH"), start=1))
+        s1 = Acquisition(site, "sentinel1", f"{site}_S1_{date}", planes, start, "S1A", "descending", 147)
+        optical, cloud = (radar.with_name(f"{site}_{kind}_{date}.tif") for kind in ("S2", "CLOUD"))
+        bands = [Plane(band, optical, number) for number, band in enumerate(SIMULATED, start=1)]
+        s2 = Acquisition(site, "sentinel2", f"{site}_S2_{date}", (*bands, Plane(CLOUD, cloud)), start, "S2A")
+        sets.append(DatedSet(f"{site}-{date}", site, s1, s2))
+    if not sets:
+        raise NothingFoundError(f"{root}: no scene <site>_S1_t0.tif.", "Run make_scene with scene.form rasters.")
     return sets
 
 

@@ -21,6 +21,14 @@ class Scene(Section):
     """Generated products for the demo and the tests (stage make_scene)."""
 
     enabled: bool = key(False, "Generate synthetic products before the search.")
+    form: Literal["products", "rasters"] = key(
+        "products",
+        "products: one scene as SAFE products, for the whole chain. rasters: many scenes as preprocessing would give them, "
+        "for training; import_data.layout simulator reads them.",
+    )
+    scenes: int = key(
+        1, "Number of scenes, for form rasters; each has a seed and 0 to 4 fires of its own.", ge=1, le=1000
+    )
     dir: str = key("scene", "Folder of the generated scene; relative to the work directory.", "path")
     seed: int = key(20191106, "Seed of everything random in the scene.", ge=0)
     size_px: int = key(1500, "Width and height of the area of interest.", "10 m pixels", ge=128, le=5490)
@@ -170,8 +178,8 @@ class ImportData(Section):
     """Bringing analysis-ready rasters into the layout (stage import_data)."""
 
     root: str | None = key(None, "Folder that relative input paths start from; ${S2CR_DATA} works.", "path")
-    layout: Literal["items", "belgium", "finland", "two_dates"] = key(
-        "items", "Explicit items, or the layout of a known public sample."
+    layout: Literal["items", "belgium", "finland", "two_dates", "simulator"] = key(
+        "items", "Explicit items, the layout of a known public sample, or that of generated scenes."
     )
     site: str = key("site", "Name of the place.")
     items: Annotated[tuple[ImportItem, ...], BeforeValidator(as_tuple)] = key((), "Acquisitions, for layout items.")

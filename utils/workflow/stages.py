@@ -132,6 +132,7 @@ _ALL = (
         "bring analysis-ready rasters into the layout",
         "your rasters",
         "preprocessed/, search/pairs.json",
+        upstream=("make_scene",),
         slice=("import_data", "dataset.s2_bands", "dataset.extra_bands"),
         external=("import_data.root",),
         splittable=False,
