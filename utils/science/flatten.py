@@ -61,12 +61,12 @@ def facets(
     returns          ratio: area over the slant-plane area of one image pixel, float32, 0 where the facet faces
                      away; cos_incidence: cosine of the local incidence angle (on request); area_m2 (on request)
     """
-    shape, none = position.line.shape, (0, height_m.shape[1])
+    shape, none = position.line.shape, (len(position.line), 0)
     ratio = np.empty(shape, np.float32)
     cos_local = np.empty(shape if incidence else none, np.float32)
     area = np.empty(shape if areas else none)
     kernels.facets(
-        nodes.values, nodes.heights_m, nodes.step_px, first_row, above, height_m, nodes.grid.dx, nodes.grid.dy,
+        nodes.polynomials, nodes.height_scale, nodes.step_px, first_row, above, height_m, nodes.grid.dx, nodes.grid.dy,
         position.slant_step_m, geometry.line_interval_s,
         geometry.azimuth_spacing_m if azimuth_spacing == "nominal" else 0.0, ratio, cos_local, area,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from utils.science import flatten, resample, speckle, visibility
 from utils.science.border import BorderMask
-from utils.science.geocode import ImagePosition, ellipsoid_cos_incidence, image_bounds, locate
+from utils.science.geocode import ellipsoid_cos_incidence, image_bounds, locate
 from utils.science.grid import Window
 from utils.science.line_buffer import BORDER_FLAG, NO_SAMPLE_FLAG, Filter, LineBuffer, Source
 from utils.science.line_power import LinePower
@@ -154,13 +154,8 @@ class Run:
         reach = plan_.inner.row  # the margin: terrain further away does not matter
         height, missing, above = heights_of(plan_, here.row, here.row + here.rows, reach, reach)
         rows = slice(above, above + here.rows)
-        position = locate(plan_.nodes, plan_.geometry, height[rows], here.row)
         cols = slice(here.col, here.col + here.cols)
-        at = ImagePosition(
-            np.ascontiguousarray(position.line[:, cols]),
-            np.ascontiguousarray(position.pixel[:, cols]),
-            np.ascontiguousarray(position.slant_step_m[:, cols]),
-        )
+        at = locate(plan_.nodes, plan_.geometry, height[rows], here.row, cols=(cols.start, cols.stop), slant_step=False)
         mask = visibility.layover_shadow(plan_.nodes, height, here.row, above, here.rows)[:, cols].copy()
         mask[missing[rows, cols]] |= visibility.DEM_MISSING
         maps, flags = {}, None
@@ -175,13 +170,12 @@ class Run:
             for values in maps.values():
                 values *= np.sqrt(1 / cosine**2 - 1)
         _hide(maps, mask, flags)
-        return Block(window, maps, mask, self._incidence(height, position, here, above))
+        return Block(window, maps, mask, self._incidence(height, here, above))
 
-    def _incidence(
-        self, height: Float32Array, position: ImagePosition, here: Window, above: int
-    ) -> Float32Array | None:
+    def _incidence(self, height: Float32Array, here: Window, above: int) -> Float32Array | None:
         if not self._plan.options.incidence:
             return None
+        position = locate(self._plan.nodes, self._plan.geometry, height[above : above + here.rows], here.row)
         seen = flatten.facets(
             self._plan.nodes, self._plan.geometry, height, position, incidence=True, first_row=here.row, above=above
         )
