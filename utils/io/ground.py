@@ -60,7 +60,8 @@ class Survey:
     """
 
     def __init__(self, field: HeightField, keep_px: int = KEEP_PX) -> None:
-        self._field, self._keep_px, self._grid = field, keep_px, None
+        self._field, self._keep_px = field, keep_px
+        self._grid: Grid | None = None
         self.low_m, self.high_m = math.inf, -math.inf
         self.kept: Kept | None = None
 
