@@ -18,7 +18,7 @@ Float32Array = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 KEEP_PX = 20_000_000  # heights of an area up to this size stay in memory: 100 MB
-_BLOCK_PX = 6_000_000
+_BLOCK_PX = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Survey:
     def __init__(self, field: HeightField, keep_px: int = KEEP_PX) -> None:
         self._field, self._keep_px = field, keep_px
         self._grid: Grid | None = None
+        self._filled = False
         self.low_m, self.high_m = math.inf, -math.inf
         self.kept: Kept | None = None
 
@@ -75,7 +76,9 @@ class Survey:
         if grid.rows * grid.cols <= self._keep_px:
             kept = Kept(np.empty(grid.shape, np.float32), np.zeros(grid.shape, bool))
         if kept and seen and self.kept:
-            kept.height_m[seen.slices], kept.missing[seen.slices] = self.kept.height_m, self.kept.missing
+            kept.height_m[seen.slices] = self.kept.height_m
+            if self._filled:
+                kept.missing[seen.slices] = self.kept.missing
         holes = []
         for window in _blocks(grid, seen):
             part = grid.window(window)
@@ -84,9 +87,12 @@ class Survey:
                 holes.append((unknown, part))
             self.low_m, self.high_m = min(self.low_m, float(np.min(height))), max(self.high_m, float(np.max(height)))
             if kept:
-                kept.height_m[window.slices], kept.missing[window.slices] = height, unknown
+                kept.height_m[window.slices] = height
+                if holes:
+                    kept.missing[window.slices] = unknown
         if holes:
             self._field.refuse(holes, grid)
+            self._filled = True
         self._grid, self.kept = grid, kept
 
 

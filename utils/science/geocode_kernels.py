@@ -261,25 +261,30 @@ def scatter(line: Any, pixel: Any, ratio: Any, boxes: Any, cell: int, buffers: A
     buffers  (n, rows, cols) float64, zero at entry
     """
     rows, cols = buffers.shape[1], buffers.shape[2]
+    scale, part, shift = 1 / cell, 1 / (cell * cell), 0.5 * (cell - 1)
     for s in prange(boxes.shape[0]):
-        top, left = boxes[s, 4], boxes[s, 5]
+        top, left, buffer = boxes[s, 4], boxes[s, 5], buffers[s]
         for r in range(boxes[s, 0], boxes[s, 1]):
             for c in range(boxes[s, 2], boxes[s, 3]):
                 if math.isnan(line[r, c]) or not ratio[r, c] > 0:
                     continue
-                # the centre of cell k is line cell * k + (cell - 1) / 2; whole cells are taken off after the fraction,
-                # so that it does not depend on where the buffer begins
-                y = (line[r, c] - 0.5 * (cell - 1)) / cell
-                x = (pixel[r, c] - 0.5 * (cell - 1)) / cell
+                # the centre of cell k is line cell * k + shift; whole cells are taken off after the fraction, so that
+                # it does not depend on where the buffer begins
+                y, x = (line[r, c] - shift) * scale, (pixel[r, c] - shift) * scale
                 whole_y, whole_x = math.floor(y), math.floor(x)
                 fy, fx = y - whole_y, x - whole_x
                 i, j = int(whole_y) - top, int(whole_x) - left
-                share = ratio[r, c] / (cell * cell)
+                upper, lower = (1 - fy) * (ratio[r, c] * part), fy * (ratio[r, c] * part)
+                if 0 <= i < rows - 1 and 0 <= j < cols - 1:
+                    buffer[i, j] += upper * (1 - fx)
+                    buffer[i, j + 1] += upper * fx
+                    buffer[i + 1, j] += lower * (1 - fx)
+                    buffer[i + 1, j + 1] += lower * fx
+                    continue
                 for di in range(2):
                     for dj in range(2):
                         if 0 <= i + di < rows and 0 <= j + dj < cols:
-                            weight = (fy if di else 1 - fy) * (fx if dj else 1 - fx)
-                            buffers[s, i + di, j + dj] += weight * share
+                            buffer[i + di, j + dj] += (lower if di else upper) * (fx if dj else 1 - fx)
 
 
 @njit(parallel=True, **_COMPILE)
@@ -298,15 +303,17 @@ def channel(values: Any, heights: Any, step: int, first_row: int, height_m: Any,
             out[r, begin:end] = value
 
 
-@njit(**_COMPILE)
-def extent(values: Any) -> tuple[float, float]:
-    """Smallest and largest value of a part of an array; NaN for both when all are NaN."""
-    low, high = np.nan, np.nan
-    for r in range(values.shape[0]):
-        for c in range(values.shape[1]):
-            value = values[r, c]
-            if not value >= low:
-                low = value if not math.isnan(value) else low
-            if not value <= high:
-                high = value if not math.isnan(value) else high
-    return low, high
+@njit(parallel=True, **_COMPILE)
+def extents(line: Any, pixel: Any, boxes: Any, out: Any) -> None:
+    """Smallest and largest line and pixel in boxes of map pixels, out (n, 4) float64: NaN where there are none.
+
+    boxes  (n, 4) int: first row, row after the last, first column, column after the last
+    """
+    for s in prange(boxes.shape[0]):
+        for k in range(2):
+            values = line if k == 0 else pixel
+            low, high = np.inf, -np.inf
+            for r in range(boxes[s, 0], boxes[s, 1]):
+                for c in range(boxes[s, 2], boxes[s, 3]):
+                    low, high = min(low, values[r, c]), max(high, values[r, c])
+            out[s, 2 * k], out[s, 2 * k + 1] = (low, high) if low <= high else (np.nan, np.nan)

@@ -224,13 +224,15 @@ def _block_mean(parts: Float32Array) -> Float32Array:
 def collect(run: Run, shape: tuple[int, int]) -> Block:
     """All blocks of a run as one, for areas that fit into memory; shape: rows and columns of the area."""
     maps: dict[str, Float32Array] = {}
-    mask, angle = np.zeros(shape, np.uint8), None
+    mask, angle = np.empty(shape, np.uint8), None
     for block in run.blocks():
+        if not maps:  # the blocks cover the area: nothing stays empty
+            maps = {name: np.empty(shape, np.float32) for name in block.gamma0}
+            angle = None if block.incidence_deg is None else np.empty(shape, np.float32)
         rows = slice(block.window.row, block.window.row + block.window.rows)
         for name, values in block.gamma0.items():
-            maps.setdefault(name, np.full(shape, np.nan, np.float32))[rows] = values
+            maps[name][rows] = values
         mask[rows] = block.mask
-        if block.incidence_deg is not None:
-            angle = np.full(shape, np.nan, np.float32) if angle is None else angle
+        if angle is not None and block.incidence_deg is not None:
             angle[rows] = block.incidence_deg
     return Block(Window(0, 0, *shape), maps, mask, angle)
