@@ -289,7 +289,7 @@ class TestTwoDates:
 
 
 def test_listed_items_errors():
-    item = type("Item", (), {"date": "d", "sensor": "sentinel2", "name": None, "files": ("a.tif", "b.tif"), "bands": ("B02",), "time_index": None,
+    item = type("Item", (), {"date": "d", "sensor": "sentinel2", "name": None, "files": ("a.tif", "b.tif"), "bands": ("B02",), "time_index": None, "site": None,
                              "acquired": "2020-01-01T00:00:00Z", "relative_orbit": None, "direction": None})  # fmt: skip
     with pytest.raises(ConfigError, match="2 files and 1 bands"):
         import_layouts.listed([item], Path(), "s", None)

@@ -154,6 +154,7 @@ class ImportItem(Section):
     """One acquisition of one sensor to import."""
 
     date: str = key("", "Date id that this acquisition belongs to.")
+    site: str | None = key(None, "Place, such as one of several fires; empty = import_data.site.")
     sensor: Literal["sentinel1", "sentinel2"] = key("sentinel1", "Sensor.")
     name: str | None = key(None, "Product name; empty = made from the date id.")
     files: Strings = key(
@@ -184,6 +185,10 @@ class ImportData(Section):
     cloud_band: str | None = key(None, "Band of the optical input that holds cloud probability or SCL classes.")
     cloud_kind: Literal["scl", "probability", "codes"] = key("scl", "Meaning of cloud_band.")
     cloud_threshold: float = key(20.0, "Cloud from this probability on.", "%", ge=0, le=100)
+    cloud_dilate_m: float = key(0.0, "Cloud and shadow grow by this distance.", "m", ge=0)
+    s1_average: int = key(
+        1, "Up to this many acquisitions of one track around a date are averaged in linear power.", ge=1
+    )
     min_clear: float = key(0.0, "Dates with a smaller clear share are left out.", "fraction", ge=0, le=1)
     pairs: Literal["forward", "both"] = key("forward", "Only t0 before t1, or both orders of each pair.")
     min_gap_days: float = key(0.0, "Smallest distance of the two dates of a pair.", "days", ge=0)
