@@ -44,11 +44,15 @@ class RawSample(Protocol):
     @property
     def window(self) -> NDArray[np.bool_]: ...
 
+    # A sample of more than two dates has `earlier`: those before t0, oldest first, each with s1, s2 and cloud.
+
 
 class Normaliser(Protocol):
     """The scaler of utils.science.scaler, as far as it is needed here."""
 
-    def network_input(self, s1_t0: Any, s1_t1: Any, s2_t0: Any, ds1_median_db: Any) -> tuple[Any, Any]: ...
+    def network_input(
+        self, s1_t0: Any, s1_t1: Any, s2_t0: Any, ds1_median_db: Any, earlier: Any = ()
+    ) -> tuple[Any, Any]: ...
 
     def apply_label(self, y: Any) -> Any: ...
 
@@ -106,7 +110,9 @@ def units_of(scaler: Normaliser, bands: int) -> Units:
     levels = []
     for level_db in (-13.0, -12.0):
         power = np.full((4, 4, 2), 10 ** (level_db / 10), np.float32)
-        x, _ = scaler.network_input(power, power, zeros + np.float32(0.1), {"VV": 0.0, "VH": 0.0})
+        optical = zeros + np.float32(0.1)
+        more = [(power, optical)] * (getattr(scaler, "n_dates", 2) - 2)
+        x, _ = scaler.network_input(power, power, optical, {"VV": 0.0, "VH": 0.0}, more)
         levels.append(np.asarray(x, np.float64)[0, 0, :2])
     return Units(scale.astype(np.float32), offset.astype(np.float32), (levels[1] - levels[0]).astype(np.float32))
 
@@ -114,14 +120,19 @@ def units_of(scaler: Normaliser, bands: int) -> Units:
 def prepare_tile(sample: RawSample, scaler: Normaliser, ds1_median_db: Any, start: int, clip_label: bool) -> Tile:
     """Normalise one sample for training.
 
-    start       first optical channel of x
+    start       first channel of the newest optical image in x
     clip_label  keep labels in -1..1 (networks that end in tanh cannot reach further)
     """
-    x, valid = scaler.network_input(sample.s1_t0, sample.s1_t1, sample.s2_t0, ds1_median_db)
+    before = getattr(sample, "earlier", ())
+    x, valid = scaler.network_input(
+        sample.s1_t0, sample.s1_t1, sample.s2_t0, ds1_median_db, [(date.s1, date.s2) for date in before]
+    )
     x = np.nan_to_num(np.asarray(x, np.float32), copy=True, nan=0.0, posinf=0.0, neginf=0.0)
     bands = sample.s2_t1.shape[-1]
     has_label = np.asarray(np.isfinite(sample.s2_t1).all(-1))
     good = has_label & np.asarray(valid, bool) & sample.window & (sample.cloud_t0 == 0) & (sample.cloud_t1 == 0)
+    for date in before:
+        good &= date.cloud == 0
     y = np.asarray(scaler.apply_label(sample.s2_t1), np.float32)
     y = np.where(has_label[..., None], y, x[..., start : start + bands]).astype(np.float32)
     if clip_label:
@@ -239,21 +250,31 @@ def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.rando
     shifts_db, gain = rng.uniform(-1, 1, 2) * options.s1_gain_db, 1 + rng.uniform(-1, 1) * options.s2_gain
     drop, turns, mirror = rng.random() < options.drop_s1_t0, int(rng.integers(4)), bool(rng.integers(2))
     x, y = tile.x.copy(), tile.y
+    dates, optical, changes = _channel_plan(x.shape[-1], start, bands)
     if options.s1_gain_db:
-        for date in (0, 1):
-            x[..., 2 * date : 2 * date + 2] += (shifts_db[date] * units.db_slope).astype(np.float32)
+        for date in range(dates):  # the last two draw their own, older dates share that of t0
+            shift_db = shifts_db[max(0, date - dates + 2)]
+            x[..., 2 * date : 2 * date + 2] += (shift_db * units.db_slope).astype(np.float32)
     if options.s2_gain:
-        stop = start + bands
-        x[..., start:stop] = _gain(x[..., start:stop], gain, units)
+        for first in range(optical, start + bands, bands):
+            x[..., first : first + bands] = _gain(x[..., first : first + bands], gain, units)
         y = _gain(y, gain, units)
     if drop:
-        x[..., :2] = 0.0
-        x[..., 4:start] = 0.0  # the differences of scaler mode fixed
+        x[..., 2 * dates - 4 : 2 * dates - 2] = 0.0
+        x[..., changes : changes + 2 * (optical > changes)] = 0.0  # the differences of scaler mode fixed
     arrays = [x, y, tile.weight, tile.changed]
     if options.flips:
         arrays = [np.rot90(a, turns) for a in arrays]
         arrays = [a[:, ::-1] for a in arrays] if mirror else arrays
     return Tile(*arrays)
+
+
+def _channel_plan(width: int, start: int, bands: int) -> tuple[int, int, int]:
+    """(dates, first optical channel, first channel behind the SAR dates) of x: 2 SAR channels a date, in mode fixed two
+    differences, the optical images of all dates but the last, in mode fixed a valid mask."""
+    differences = 2 if width - start - bands else 0
+    dates = (start - differences + 2 * bands) // (2 + bands)
+    return dates, 2 * dates + differences, 2 * dates
 
 
 def _gain(z: F32, gain: float, units: Units) -> F32:

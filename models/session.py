@@ -33,6 +33,8 @@ class Index(Protocol):
     def pairs(self) -> Mapping[str, Any]: ...
     @property
     def samples(self) -> Sequence[Any]: ...
+    @property
+    def n_dates(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,14 @@ def scaler_with_factors(scaler: Scaler, train: TrainConf) -> Scaler:
 
 
 def expected_channels(
-    bands_sar: Sequence[str], bands_optical: Sequence[str]
+    bands_sar: Sequence[str], bands_optical: Sequence[str], dates: int = 2
 ) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """dict_band_x and dict_band_label of a dataset with two dates: group -> channels of x, of y."""
-    sar = [*bands_sar, *bands_sar]
+    """dict_band_x and dict_band_label of a dataset: group -> channels of x, of y. The last date is the label."""
+    sar, width = [*bands_sar] * dates, len(bands_optical)
     x = {band: [i for i, name in enumerate(sar) if name == band] for band in bands_sar}
     y = {group: [list(bands_optical).index(b) for b in members] for group, members in groups_of(bands_optical).items()}
-    return {**x, **{group: [len(sar) + i for i in places] for group, places in y.items()}}, y
+    optical = {g: [len(sar) + width * d + i for d in range(dates - 1) for i in places] for g, places in y.items()}
+    return {**x, **optical}, y
 
 
 def check_channels(train: TrainConf, index: Index) -> None:
@@ -94,7 +97,7 @@ def check_channels(train: TrainConf, index: Index) -> None:
 
     raises  ConfigError naming what is written and what the dataset has
     """
-    x, y = expected_channels(index.bands_sar, index.bands_optical)
+    x, y = expected_channels(index.bands_sar, index.bands_optical, getattr(index, "n_dates", 2))
     tables = {"dict_band_x": (train.dict_band_x, x), "dict_band_label": (train.dict_band_label, y)}
     for name, (written, found) in tables.items():
         given = None if written is None else {group: list(places) for group, places in written.items()}
@@ -116,6 +119,11 @@ def _check_sets(train: Index, val: Index) -> None:
     if (train.bands_sar, train.bands_optical) != (val.bands_sar, val.bands_optical):
         raise InputError(
             f"the train set has bands {', '.join(train.bands_optical)}, the validation set {', '.join(val.bands_optical)}.",
+            "Build both with one configuration.",
+        )
+    if train.n_dates != val.n_dates:
+        raise InputError(
+            f"the train set has {train.n_dates} dates a sample, the validation set {val.n_dates}.",
             "Build both with one configuration.",
         )
 
@@ -141,7 +149,7 @@ def make_task(
     train, val = sets
     _check_sets(train.index, val.index)
     bands = train.index.bands_optical
-    registry.check_shapes(model, bands, train.index.size_px)
+    registry.check_shapes(model, bands, train.index.size_px, train.index.n_dates)
     check_channels(conf, train.index)
     if not conf.normalization:
         raise ConfigError(
@@ -153,7 +161,7 @@ def make_task(
     mode = registry.scaler_mode(model)
     scaler = scaler_with_factors(load_scaler(norm / f"scaler_{mode}.json"), conf)
     try:
-        scaler.check_bands(train.index.bands_sar, bands)
+        scaler.check_bands(train.index.bands_sar, bands, train.index.n_dates)
     except ScalerError as error:
         raise ConfigError(f"{norm}: {error}.", "Run: ./s2cr normalise CONF.") from error
     for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
@@ -164,14 +172,14 @@ def make_task(
         units=units_of(scaler, len(bands)), train_ids=train.trainable(), val_ids=val.trainable(),
         load=_loader(sets, scaler, model), fingerprint=fingerprint(model, conf, scaler.to_json(), data_key),
         changed_fraction={sample.id: sample.changed_fraction for sample in train.index.samples}, log=log,
-        card={"bands_sar": list(train.index.bands_sar), "inputs": list(scaler.input_names)},
+        card={"bands_sar": list(train.index.bands_sar), "inputs": list(scaler.input_names)}, dates=scaler.n_dates,
     )  # fmt: skip
 
 
 def _loader(sets: tuple[DataSet, DataSet], scaler: Scaler, model: ModelConf) -> TileCache:
     """Sample id -> prepared tile, from whichever set holds it."""
     places = {sample.id: (data, data.index.pairs[sample.pair]) for data in sets for sample in data.index.samples}
-    _, start = registry.channels(registry.scaler_mode(model), len(scaler.bands_optical))
+    _, start = registry.channels(registry.scaler_mode(model), len(scaler.bands_optical), scaler.n_dates)
     clip = registry.spec_of(model).adversarial
 
     def load(sample_id: str) -> Any:

@@ -46,6 +46,7 @@ class Task:
     log: logging.Logger
     card: dict[str, Any] = field(default_factory=dict)
     after_step: Callable[[int], None] | None = None  # tests interrupt here
+    dates: int = 2
 
 
 @dataclass
@@ -107,8 +108,8 @@ def build_trainer(task: Task, total_steps: int) -> Any:
 
     keras.utils.set_random_seed(task.train.seed)
     keras.config.set_dtype_policy("mixed_bfloat16" if task.train.mixed_precision else "float32")
-    generator = registry.build(task.model, len(task.bands))
-    _, start = registry.channels(registry.scaler_mode(task.model), len(task.bands))
+    generator = registry.build(task.model, len(task.bands), task.dates)
+    _, start = registry.channels(registry.scaler_mode(task.model), len(task.bands), task.dates)
     if registry.spec_of(task.model).adversarial:
         size = min(task.train.crop_px or task.size_px, task.size_px)
         return GanTrainer(generator, task.model, task.train, total_steps, size, start)
@@ -121,7 +122,7 @@ class Training:
     def __init__(self, task: Task, fresh: bool = False) -> None:
         self.task, self.fresh, train = task, fresh, task.train
         self.multiple = registry.size_multiple(task.model)
-        _, self.start = registry.channels(registry.scaler_mode(task.model), len(task.bands))
+        _, self.start = registry.channels(registry.scaler_mode(task.model), len(task.bands), task.dates)
         self.batches = Batches(
             task.train_ids, task.load, train, task.units, self.start, task.changed_fraction, self.multiple
         )

@@ -157,6 +157,11 @@ class Context:
         entry = self._entries.get(item_id)
         return entry.status if entry else ""
 
+    def reason_of(self, item_id: str) -> str:
+        """Why an item of this stage was skipped or failed; empty otherwise."""
+        entry = self._entries.get(item_id)
+        return entry.reason if entry else ""
+
     # -- for the frame -----------------------------------------------------------------------------------------
 
     def describe(self, paths: Iterable[Path]) -> dict[str, list[Any]]:

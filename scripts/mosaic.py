@@ -49,7 +49,8 @@ def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
     tiles = [ctx.layout.pred(name) / f"{sample.id}.tif" for sample in samples]
     image = stitch([s.window for s in samples], pair.grid.shape, len(bands), lambda i: raster.read(tiles[i]))
     dates = load_dates(ctx.conf, ctx.layout)
-    sources = [*dates[pair.date1].s1, *dates[pair.date2].s1, *dates[pair.date1].s2]
+    sources = [name for date in pair.all_dates for name in dates[date].s1]
+    sources += [name for date in pair.all_dates[:-1] for name in dates[date].s2]
     tags = ctx.tags("reflectance", sources, MODEL=name, PAIR=pair_id, DATE_T0=pair.t0, DATE_T1=pair.t1)
     mosaics.write_reflectance(item.output(folder / "prediction.tif"), image, pair.grid, bands, tags)
     note = "synthetic" if ctx.conf.report.synthetic else ""

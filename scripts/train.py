@@ -3,7 +3,7 @@
 Reads   dataset/train, dataset/val, norm/scaler_<mode>.json   samples in physical units; the scaler of each model's mode
 Writes  runs/<name>/{model.yaml,train.yaml,scaler.json,model.keras,model_card.json,history.jsonl}
         runs/<name>/checkpoints, runs/<name>/tb   scratch: resuming and TensorBoard
-Items   one per run of train.runs              Fails  65 keys that contradict the dataset, 66 no dataset, 75 interrupted
+Items   one per run of train.runs              Fails  65 keys that contradict the dataset, a leak, 66 no dataset, 75 interrupted
 Without CONF: --model and --train name the two files, and train_directory and val_directory of the second the data.
 Example  ./s2cr train confs/demo.yaml
 Example  ./s2cr train --model GAN_confs/model.yaml --train my_train.yaml
@@ -15,7 +15,6 @@ if not __package__:
     import _direct  # noqa: F401
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +73,16 @@ def _train(
     fresh: bool = False,
 ) -> dict[str, float]:
     from models import backend
+    from scripts import _leaks
 
+    if sets[0].parent == sets[1].parent:
+        _leaks.refuse(sets[0].parent, norm)
     backend.start()
     from models.session import DataSet, make_task
     from models.training import Training
     from utils.io import samples
 
-    train, val = (DataSet(samples.load_index(path), partial(samples.read_sample, path)) for path in sets)
+    train, val = (DataSet(samples.load_index(path), samples.reader(path)) for path in sets)
     return Training(make_task(name, folder, yamls, (train, val), norm, log, data_key), fresh).fit()
 
 
