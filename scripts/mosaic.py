@@ -87,8 +87,7 @@ def _mosaic(ctx: Context, item: Any, index: Any, written: set[str]) -> None:
 
 
 def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
-    from utils.io import mosaics, pictures, raster, samples
-    from utils.science.blend import stitch
+    from utils.io import samples
     from utils.workflow.errors import ConfigError, InputError
 
     pred, set_dir = values["pred"], values["dataset"]
@@ -97,35 +96,35 @@ def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
             "Without CONF, --pred and --dataset are both needed.",
             "./s2cr mosaic --pred predictions --dataset work/demo/dataset/test",
         )
-    index, out, written = samples.load_index(set_dir), values["out"] or pred / "mosaic", 0
-    for pair_id, pair in sorted(index.pairs.items()):
-        chosen = [s for s in index.samples if s.pair == pair_id and (pred / f"{s.id}.tif").is_file()]
-        if not chosen:
-            continue
-        tiles = [pred / f"{sample.id}.tif" for sample in chosen]
-        facts = raster.info(tiles[0])
-        kept = {
-            name: facts.tags[name] for name in ("SOURCE_PRODUCTS", "MODEL", "RUN", "SYNTHETIC") if name in facts.tags
-        }
-        tags = {
-            **kept,
-            "STAGE": "mosaic",
-            "UNITS": "reflectance",
-            "PAIR": pair_id,
-            "DATE_T0": pair.t0,
-            "DATE_T1": pair.t1,
-        }
-        bands = tuple(facts.band_names)
-        image = stitch([s.window for s in chosen], pair.grid.shape, len(bands), lambda i: raster.read(tiles[i]))
-        mosaics.write_reflectance(out / pair_id / "prediction.tif", image, pair.grid, bands, tags)
-        pictures.write_png(out / pair_id / "prediction.png", pictures.true_colour(dict(zip(bands, image, strict=True))))
-        written += 1
+    index, out = samples.load_index(set_dir), values["out"] or pred / "mosaic"
+    written = [pair_id for pair_id in sorted(index.pairs) if _join(index, pair_id, pred, out / pair_id)]
     if not written:
         raise InputError(
             f"{pred}: no tile of a sample of {set_dir}.", "Predict first: ./s2cr predict --run-dir RUN ..."
         )
-    log.info("mosaic: %d image(s) in %s", written, out)
+    log.info("mosaic: %d image(s) in %s", len(written), out)
     click.echo(out)
+
+
+def _join(index: Any, pair_id: str, pred: Path, folder: Path) -> bool:
+    """Blend the predicted tiles of one pair; False when there is none."""
+    from utils.io import mosaics, pictures, raster
+    from utils.science.blend import stitch
+
+    pair = index.pairs[pair_id]
+    chosen = [s for s in index.samples if s.pair == pair_id and (pred / f"{s.id}.tif").is_file()]
+    if not chosen:
+        return False
+    tiles = [pred / f"{sample.id}.tif" for sample in chosen]
+    facts = raster.info(tiles[0])
+    kept = {name: facts.tags[name] for name in ("SOURCE_PRODUCTS", "MODEL", "RUN", "SYNTHETIC") if name in facts.tags}
+    tags = {**kept, "STAGE": "mosaic", "UNITS": "reflectance", "PAIR": pair_id, "DATE_T0": pair.t0, "DATE_T1": pair.t1}
+    bands = tuple(facts.band_names)
+    image = stitch([s.window for s in chosen], pair.grid.shape, len(bands), lambda i: raster.read(tiles[i]))
+    mosaics.write_reflectance(folder / "prediction.tif", image, pair.grid, bands, tags)
+    colours = pictures.true_colour(dict(zip(bands, image, strict=True)))
+    pictures.write_png(folder / "prediction.png", colours, text="synthetic" if "SYNTHETIC" in kept else "")
+    return True
 
 
 run = optional_conf(run, "mosaic", _direct_form)

@@ -60,12 +60,13 @@ def run(conf: Path | None, stages: tuple[str, ...], dry_run: bool, profile: Path
         if check:
             click.echo(_batch.choose(config.load_hpc(), scheduler, dry_run=False))
             return
+        files: tuple[Path, ...] = ()
         if gan_train:
             hpc = config.load_hpc()
-            jobs, folder, files = _gan_train(hpc, *gan_train), config.ROOT / "work" / "jobs", ()
+            jobs, folder = _gan_train(hpc, *gan_train), config.ROOT / "work" / "jobs"
         elif gan_predict:
             hpc = config.load_hpc()
-            jobs, folder, files = _gan_predict(hpc, *gan_predict), config.ROOT / "work" / "jobs", ()
+            jobs, folder = _gan_predict(hpc, *gan_predict), config.ROOT / "work" / "jobs"
         elif conf is not None and stages:
             loaded = config.load(conf)
             hpc, folder, files = loaded.hpc, config.layout_of(loaded).jobs, (conf,)
