@@ -209,6 +209,23 @@ def test_login_node_and_jobs_without_network(slurm: Cluster, inputs: Path, tmp_p
     assert "it runs in main, and only data reaches it" in logs(tmp_path / "online")
 
 
+def test_a_lock_of_a_job_that_has_ended_is_taken_over(slurm: Cluster, inputs: Path, tmp_path: Path) -> None:
+    """A job killed on another node leaves its lock; Slurm knows whether that job still runs."""
+    toy = new_toy(tmp_path, inputs)
+    assert toy.run("import_data").returncode == 0
+    script = tmp_path / "sleep.sh"
+    script.write_text("#!/bin/bash\nexec sleep 300\n")
+    number = slurm.call("sbatch", "--parsable", "--mem=100", f"--output={tmp_path}/out", script).stdout.strip()
+    slurm.wait_for_state(number, "RUNNING")
+    lock = toy.work / "locks/tile.lock"
+    lock.write_text(json.dumps({"host": "elsewhere", "pid": 1, "start": "1", "job": number}))
+    refused = slurm.call(ROOT / "s2cr", "tile", toy.conf, check=False)
+    assert refused.returncode == 74 and f"on elsewhere, job {number}" in refused.stderr
+    slurm.call("scancel", number)
+    slurm.wait(number)
+    assert slurm.call(ROOT / "s2cr", "tile", toy.conf).returncode == 0 and not lock.exists()
+
+
 def write_training(folder: Path, steps: int, name: str) -> tuple[Path, Path]:
     """model.yaml and train.yaml of a training on the tiny data set of `folder`."""
     model, train = folder / f"{name}_model.yaml", folder / f"{name}_train.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import pytest
 
 from scripts import _batch
 from utils.workflow import config
-from utils.workflow.errors import BrokenEnvironmentError, ConfigError, RefusedError
+from utils.workflow.errors import BrokenEnvironmentError, ConfigError, LockedError, RefusedError
+from utils.workflow.lock import Lock
 from utils.workflow.schema import Conf, Hpc
 
 ROOT = Path(__file__).parents[2]
@@ -185,3 +187,43 @@ def test_every_submission_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert [_batch.new_folder(tmp_path / "jobs").name for _ in range(3)] == ["0001", "0002", "0003"]
     (tmp_path / "jobs/0100").mkdir()
     assert _batch.new_folder(tmp_path / "jobs").name == "0101"
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "body", "ended"),
+    [
+        ("12", "squeue", "echo RUNNING", False),
+        ("12", "squeue", "exit 0", True),
+        ("12", "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", True),
+        ("12", "squeue", "echo 'Unable to contact slurm controller' >&2; exit 1", False),
+        ("12.pbs", "qstat", "echo R", False),
+        ("12.pbs", "qstat", "echo 'qstat: 12.pbs Job has finished' >&2; exit 35", True),
+        ("12.pbs", "qstat", "echo 'qstat: cannot connect to server' >&2; exit 111", False),
+        ("12", "nothing", "exit 0", False),
+        ("", "squeue", "exit 0", False),
+    ],
+)
+def test_locks_of_other_hosts_yield_only_when_their_job_has_ended_for_sure(
+    program: Program, tmp_path: Path, job: str, name: str, body: str, ended: bool
+) -> None:
+    program(name, body)
+    path = write(tmp_path, "x.lock", json.dumps({"host": "elsewhere", "pid": 1, "start": "1", "job": job}))
+    if ended:
+        with Lock(path):
+            assert json.loads(path.read_text())["host"] == socket.gethostname()
+    else:
+        with pytest.raises(LockedError, match="elsewhere"), Lock(path):
+            pass
+
+
+def test_a_job_that_was_started_again_takes_its_own_lock(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("squeue", "echo RUNNING")
+    path = write(tmp_path, "x.lock", json.dumps({"host": "elsewhere", "pid": 1, "start": "1", "job": "12"}))
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    with pytest.raises(LockedError), Lock(path):
+        pass
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with Lock(path):
+        pass

@@ -121,7 +121,7 @@ def stage_jobs(
             for i in range(1, parts + 1)
         ]
     last = Job(
-        f"{name}.finalise", stage, (*words, "--finalise"), resources_of(hpc, "job"), None, after,
+        f"{name}.finalise", f"{stage}-final", (*words, "--finalise"), resources_of(hpc, "job"), None, after,
         tuple(job.name for job in shared),
     )  # fmt: skip
     return [*shared, last], (last.name,)
