@@ -1,7 +1,8 @@
 """Every configuration key: type, default, unit and one sentence. The only place that knows them all.
 
 Strict pydantic models: an unknown key, a wrong type or a non-finite number is an error. `docs/config.md` and
-`confs/default.yaml` are generated from here; the sections of preprocessing are in schema_preprocess.py.
+`confs/default.yaml` are generated from here; the sections of preprocessing are in schema_preprocess.py, those of
+batch jobs in schema_hpc.py.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, field_validator
 
 from utils.workflow.schema_base import Direction, Floats, Integers, Pols, Ratio, Section, Strings, as_tuple, key
+from utils.workflow.schema_hpc import Hpc
 from utils.workflow.schema_preprocess import Dem, Preprocess, Snap, Speckle
 
-__all__ = ["Dem", "Floats", "Integers", "Preprocess", "Ratio", "Section", "Snap", "Speckle", "Strings", "key"]
+__all__ = ["Dem", "Floats", "Hpc", "Integers", "Preprocess", "Ratio", "Section", "Snap", "Speckle", "Strings", "key"]
 
 
 class Scene(Section):
@@ -343,13 +345,6 @@ class Report(Section):
     max_pairs: int = key(
         3, "Pairs that get mosaics, maps and pictures, test pairs first; scores always cover all.", ge=1
     )
-
-
-class Hpc(Section):
-    """Login nodes and batch jobs."""
-
-    allow_login: bool = key(False, "Run heavy stages on a login node.")
-    login_hosts: Strings = key((), "Host name patterns of login nodes.")
 
 
 class Conf(Section):
