@@ -234,7 +234,10 @@ def crop(tile: Tile, size_px: int | None, multiple: int, rng: np.random.Generato
 
 
 def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.random.Generator) -> Tile:
-    """Random gains, turns and a missing S1(t0); every draw happens whether used or not, so that streams stay aligned."""
+    """Random gains, turns, a missing S1(t0), a shift between the sensors.
+
+    Every draw but the last one's happens whether used or not, so that streams stay aligned.
+    """
     options, bands = conf.augment, tile.y.shape[-1]
     shifts_db, gain = rng.uniform(-1, 1, 2) * options.s1_gain_db, 1 + rng.uniform(-1, 1) * options.s2_gain
     drop, turns, mirror = rng.random() < options.drop_s1_t0, int(rng.integers(4)), bool(rng.integers(2))
@@ -246,14 +249,31 @@ def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.rando
         stop = start + bands
         x[..., start:stop] = _gain(x[..., start:stop], gain, units)
         y = _gain(y, gain, units)
+    weight, changed = tile.weight, tile.changed
+    if options.shift_px:
+        shift_px = rng.uniform(-1, 1, 2) * options.shift_px
+        x[..., start : start + bands] = shifted(x[..., start : start + bands], shift_px)
+        y = shifted(y, shift_px)
+        weight = np.floor(shifted(weight, shift_px) + np.float32(1e-6))  # every pixel mixed in must be a good one
+        changed = np.ceil(shifted(changed, shift_px) - np.float32(1e-6)) * weight
     if drop:
         x[..., :2] = 0.0
         x[..., 4:start] = 0.0  # the differences of scaler mode fixed
-    arrays = [x, y, tile.weight, tile.changed]
+    arrays = [x, y, weight, changed]
     if options.flips:
         arrays = [np.rot90(a, turns) for a in arrays]
         arrays = [a[:, ::-1] for a in arrays] if mirror else arrays
     return Tile(*arrays)
+
+
+def shifted(image: F32, shift_px: Any) -> F32:
+    """(H, W, ...) moved down and right by shift_px (2,), each at most 1 either way, bilinear; edge pixels repeat."""
+    for axis, amount in enumerate(shift_px):
+        size = image.shape[axis]
+        source = np.clip(np.arange(size) - (1 if amount > 0 else -1), 0, size - 1)
+        part = np.float32(abs(amount))
+        image = (1 - part) * image + part * np.take(image, source, axis=axis)
+    return image
 
 
 def _gain(z: F32, gain: float, units: Units) -> F32:
