@@ -137,8 +137,8 @@ def _as_worker(conf_path: Path, options: Options, log: logging.Logger) -> None:
     entries: dict[str, Any] = {} if options.force else dict(read(ctx.layout.ledger("train")))
     for chosen in ctx.conf.train.runs:
         entry = entries.get(chosen.name)
-        done = entry is not None and entry.key == ctx.key and entry.status == "done"
-        if done and freshness.outputs_intact(ctx.layout, dict(entry.outputs)) is None:
+        kept = dict(entry.outputs) if entry and entry.key == ctx.key and entry.status == "done" else None
+        if kept is not None and freshness.outputs_intact(ctx.layout, kept) is None:
             continue
         try:
             _train_run(ctx, chosen)
