@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 from models import registry
 from models.config import ModelConf, TrainConf
+from models.devices import ONE, Devices
 from models.inputs import RawSample, TileCache, prepare_tile, units_of
 from models.run import RunFolder
 from models.training import Task, fingerprint, notes
 from utils.science.scaler import Scaler, ScalerError, groups_of
 from utils.workflow.config import load_yaml_model
-from utils.workflow.errors import ConfigError, InputError
+from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 from utils.workflow.files import atomic_bytes, atomic_json
 
 
@@ -136,14 +137,17 @@ def make_task(
     norm: Path,
     log: logging.Logger,
     data_key: str,
+    devices: Devices = ONE,
+    facts: Mapping[str, Any] | None = None,
 ) -> Task:
-    """Check everything, write the run's yaml and scaler files, return the task.
+    """Check everything, write the run's yaml and scaler files (the chief does), return the task.
 
     yamls     model.yaml, train.yaml
     sets      train, validation
     norm      folder with scaler_standard.json and scaler_fixed.json
     data_key  changes whenever the data do
-    raises    ConfigError, InputError
+    facts     further entries of `data` in the model card: split, synthetic
+    raises    ConfigError, InputError, NothingFoundError for an empty training set
     """
     model, conf = load_confs(*yamls)
     train, val = sets
@@ -164,16 +168,46 @@ def make_task(
         scaler.check_bands(train.index.bands_sar, bands, train.index.n_dates)
     except ScalerError as error:
         raise ConfigError(f"{norm}: {error}.", "Run: ./s2cr normalise CONF.") from error
-    for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
-        atomic_bytes(target, source.read_bytes())
-    atomic_json(run.scaler, scaler.to_json())
+    if not train.trainable():
+        raise NothingFoundError(
+            f"The training set has {len(train.index.samples)} samples, none with a usable label.",
+            "See the counts and reasons of ./s2cr build_dataset and split.",
+        )
+    if devices.chief:
+        for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
+            atomic_bytes(target, source.read_bytes())
+        atomic_json(run.scaler, scaler.to_json())
+    parts = [data_key] + ([f"{devices.replicas} replicas"] if devices.replicas > 1 else [])
     return Task(
         name=name, run=run, model=model, train=conf, bands=bands, size_px=train.index.size_px,
         units=units_of(scaler, len(bands)), train_ids=train.trainable(), val_ids=val.trainable(),
-        load=_loader(sets, scaler, model), fingerprint=fingerprint(model, conf, scaler.to_json(), data_key),
+        load=_loader(sets, scaler, model), fingerprint=fingerprint(model, conf, scaler.to_json(), *parts),
         changed_fraction={sample.id: sample.changed_fraction for sample in train.index.samples}, log=log,
-        card={"bands_sar": list(train.index.bands_sar), "inputs": list(scaler.input_names)}, dates=scaler.n_dates,
+        card={
+            "bands_sar": list(train.index.bands_sar), "inputs": list(scaler.input_names),
+            "data": {**data_facts(train.index), **(facts or {})},
+        },
+        dates=scaler.n_dates, devices=devices, blocks=_blocks(val.index),
     )  # fmt: skip
+
+
+def data_facts(index: Index) -> dict[str, Any]:
+    """What the model card says of a set: places, pairs, dates from and to."""
+    used = [index.pairs[name] for name in sorted({sample.pair for sample in index.samples if sample.trainable})]
+    days = {t: [min((getattr(p, t) for p in used), default="?"), max((getattr(p, t) for p in used), default="?")] for t in ("t0", "t1")}  # fmt: skip
+    return {
+        "sites": len({pair.site for pair in used}),
+        "pairs": len(used),
+        "mixed_orbit": any(pair.mixed_orbit for pair in used),
+        "split": {},
+        **days,
+    }
+
+
+def _blocks(index: Index) -> dict[str, str]:
+    """Sample id -> block of ground and date of t1: samples of one block are drawn together."""
+    pairs = index.pairs
+    return {s.id: f"{pairs[s.pair].site}/{s.block}/{pairs[s.pair].date2}" for s in index.samples}
 
 
 def _loader(sets: tuple[DataSet, DataSet], scaler: Scaler, model: ModelConf) -> TileCache:
