@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
 from typing import Any
@@ -45,7 +45,12 @@ def make_optimiser(conf: TrainConf, kind: str, rate: float, variables: list[Any]
 
 
 class Trainer(ABC):
-    """One training in memory. Subclasses fill `networks` (generator first) and `optimisers` with their base rates."""
+    """One training in memory. Subclasses fill `networks` (generator first) and `optimisers` with their base rates.
+
+    turning_points  steps done at which a validation is due whatever metric_step says
+    """
+
+    turning_points: frozenset[int] = frozenset()
 
     def __init__(self, generator: Any, conf: TrainConf, total_steps: int) -> None:
         self.generator, self.conf, self.total_steps = generator, conf, total_steps
@@ -59,6 +64,14 @@ class Trainer(ABC):
     @abstractmethod
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:
         """One batch; step from 0, epoch from 1. Returns scalar tensors."""
+
+    def note_validation(self, step: int, better: bool) -> None:  # noqa: B027 - most trainers do not care
+        """Told after each validation, before the checkpoint; step batches are done."""
+
+    def choose(self, scores: Callable[[], dict[str, float]]) -> dict[str, Any] | None:
+        """Called at the end: a trainer that leaves the weights to export in the network tells the card why; None = the best checkpoint."""
+        del scores
+        return None
 
     def prepare_step(self, step: int) -> None:
         """Set everything that varies from step to step from (seed, step) alone."""

@@ -102,17 +102,13 @@ def build_trainer(task: Task, total_steps: int) -> Any:
     """Fresh networks and optimisers, weights from the seed."""
     import keras
 
-    from models.gan import GanTrainer
-    from models.regression import RegressionTrainer
+    from models.trainers import make_trainer
 
     keras.utils.set_random_seed(task.train.seed)
     keras.config.set_dtype_policy("mixed_bfloat16" if task.train.mixed_precision else "float32")
     generator = registry.build(task.model, len(task.bands))
-    _, start = registry.channels(registry.scaler_mode(task.model), len(task.bands))
-    if registry.spec_of(task.model).adversarial:
-        size = min(task.train.crop_px or task.size_px, task.size_px)
-        return GanTrainer(generator, task.model, task.train, total_steps, size, start)
-    return RegressionTrainer(generator, task.train, total_steps, task.units, task.bands)
+    size = min(task.train.crop_px or task.size_px, task.size_px)
+    return make_trainer(generator, task.model, task.train, total_steps, size, task.units, task.bands)
 
 
 class Training:
@@ -189,11 +185,13 @@ class Training:
         """Sum losses, validate and save when due; returns the mean loss since the last validation."""
         train, step = self.task.train, self.at.step
         end, last = step % self.spe == 0, step == self.total
-        if len(self.pending) >= train.steps_per_execution or last or step % train.metric_step == 0:
+        judged = step % train.metric_step == 0 or last or step in self.trainer.turning_points
+        if len(self.pending) >= train.steps_per_execution or judged:
             self._read_losses()
         better = False
-        if step % train.metric_step == 0 or last:
+        if judged:
             better = self._validate(epoch, board)
+            self.trainer.note_validation(step, better)
         if end and (epoch % train.im_saving_step == 0 or last):
             board.images(self._sample_images() if train.tensorboard else [], step * train.batch_size)
         due = (end and epoch % train.weights_saving_step == 0) or (
@@ -277,15 +275,17 @@ class Training:
     def _finish(self) -> dict[str, Any]:
         """Write the run folder; the card comes last."""
         task, used = self.task, self.at.step
-        if not task.train.published_exact and self.at.best_step in self.checkpoints.steps():
+        chosen = self.trainer.choose(self.scores)
+        if chosen is None and not task.train.published_exact and self.at.best_step in self.checkpoints.steps():
             used = int(self.at.best_step or used)
             self.trainer.restore(self.checkpoints.load(used)[0])
+        used = used if chosen is None else int(chosen["exported_step"])
         figures = self.scores()
         with self.trainer.exported_weights():
             self.trainer.prepare_step(0)
             save_model(self.trainer.generator, task.run.model)
         write_history(task.run, self.at.history)
-        write_card(task.run, self._card(used, figures))
+        write_card(task.run, {**self._card(used, figures), **(chosen or {})})
         return {"step": used, **figures}
 
     def _card(self, used: int, figures: dict[str, float]) -> dict[str, Any]:
