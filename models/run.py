@@ -3,6 +3,7 @@
 runs/<name>/  model.yaml train.yaml   the two files as given
               scaler.json             the scaler as used
               model.keras             network with the exported weights; equal trainings give equal bytes
+              uncertainty.keras       head for a standard deviation, where model.yaml says uncertainty: true
               model_card.json         what it is: bands, channels, counts, scores; written last = complete
               history.jsonl           one JSON line for each validation
               checkpoints/ tb/        scratch
@@ -48,6 +49,10 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def uncertainty(self) -> Path:
+        return self.path / "uncertainty.keras"
+
+    @property
     def card(self) -> Path:
         return self.path / "model_card.json"
 
@@ -64,8 +69,9 @@ class RunFolder:
         return self.path / "tb"
 
     def outputs(self) -> list[Path]:
-        """The six files that a finished run consists of."""
-        return [self.model_yaml, self.train_yaml, self.scaler, self.model, self.card, self.history]
+        """The six files that a finished run consists of, and the uncertainty head where it has one."""
+        head = [self.uncertainty] if self.uncertainty.is_file() else []
+        return [self.model_yaml, self.train_yaml, self.scaler, self.model, *head, self.card, self.history]
 
 
 def write_history(run: RunFolder, records: list[dict[str, Any]]) -> None:

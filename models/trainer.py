@@ -59,7 +59,7 @@ class Trainer(ABC):
         self.average = (
             [tf.Variable(v.value, trainable=False) for v in generator.trainable_variables] if conf.ema else []
         )
-        self._infer = tf.function(lambda x: generator(x, training=False), reduce_retracing=True)
+        self._infer = tf.function(lambda x: generator(x, training=False))
 
     @abstractmethod
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:

@@ -284,9 +284,20 @@ class Training:
         with self.trainer.exported_weights():
             self.trainer.prepare_step(0)
             save_model(self.trainer.generator, task.run.model)
+        more = {**(chosen or {}), **self._head()}
         write_history(task.run, self.at.history)
-        write_card(task.run, {**self._card(used, figures), **(chosen or {})})
+        write_card(task.run, {**self._card(used, figures), **more})
         return {"step": used, **figures}
+
+    def _head(self) -> dict[str, Any]:
+        """Train the uncertainty head where model.yaml asks for one; facts for the card."""
+        self.task.run.uncertainty.unlink(missing_ok=True)
+        if not self.task.model.uncertainty:
+            return {}
+        from models.head import train_head
+
+        args = (self.task, self.batches, self.total, self.val_ids, self.start, self.multiple)
+        return {"uncertainty": train_head(*args, fresh=self.fresh)}
 
     def _card(self, used: int, figures: dict[str, float]) -> dict[str, Any]:
         task = self.task
