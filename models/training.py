@@ -68,6 +68,7 @@ def fingerprint(model: ModelConf, train: TrainConf, scaler: dict[str, Any], *dat
         "training_dir",
         "training_number",
         "load_model",
+        "path_csv",  # its ranges are in the scaler
         "keep",
         "tensorboard",
         "im_saving_step",
