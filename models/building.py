@@ -31,15 +31,11 @@ def build_trainer(task: Task, total_steps: int) -> Any:
 
 
 def _trainer(task: Task, total_steps: int) -> Any:
-    from models.gan import GanTrainer
-    from models.regression import RegressionTrainer
+    from models.trainers import make_trainer
 
     generator = registry.build(task.model, len(task.bands), task.dates)
-    _, start = registry.channels(registry.scaler_mode(task.model), len(task.bands), task.dates)
-    if registry.spec_of(task.model).adversarial:
-        size = min(task.train.crop_px or task.size_px, task.size_px)
-        return GanTrainer(generator, task.model, task.train, total_steps, size, start)
-    return RegressionTrainer(generator, task.train, total_steps, task.units, task.bands)
+    size = min(task.train.crop_px or task.size_px, task.size_px)
+    return make_trainer(generator, task.model, task.train, total_steps, size, task.units, task.bands, task.dates)
 
 
 def synchronise(networks: dict[str, Any], on: bool) -> None:

@@ -38,6 +38,7 @@ Dense = Annotated[dict[int, tuple[int, ...]], BeforeValidator(_number_keys)]
 Channels = Annotated[dict[str, tuple[int, ...]], BeforeValidator(_tuple_values)]
 
 LAYER_WORDS = {"padding", "stride", "kernel", "nfilter"}
+PUBLISHED_LAYERS = ("published_gan", "cyclegan")  # models whose generator has the published layers
 PUBLISHED_DISCRIMINATOR = {1: (1, 2, 4, 64), 2: (1, 2, 4, 256), 3: (1, 2, 4, 256), 4: (1, 1, 4, 512), 5: (1, 1, 4, 1)}
 
 
@@ -104,15 +105,14 @@ class ModelConf(Section):
     channel_attention: bool = key(
         True, "Weight channels by their mean over the window: train and predict with one window size."
     )
-    uncertainty: bool = key(False, "Head for a standard deviation; not available yet.")
+    uncertainty: bool = key(
+        False, "Head for a standard deviation of each band, trained after the mean; the mean stays the same to the bit."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConf:
-        if (
-            self.param_before_resnet
-            and self.model == "published_gan"
-            and self.param_before_resnet[-1][0] != self.dim_resnet
-        ):
+        published = self.model in PUBLISHED_LAYERS
+        if self.param_before_resnet and published and self.param_before_resnet[-1][0] != self.dim_resnet:
             raise ValueError(
                 f"dim_resnet {self.dim_resnet} is not the last filters of param_before_resnet, {self.param_before_resnet[-1][0]}"
             )
@@ -124,8 +124,13 @@ class ModelConf(Section):
             raise ValueError("add_discri_white_noise and add_discri_noise exclude each other")
         if not len(self.widths) == len(self.encoder_blocks) == len(self.decoder_blocks):
             raise ValueError("widths, encoder_blocks and decoder_blocks need one number for each level")
-        if self.uncertainty:
-            raise ValueError("uncertainty is not available yet; leave it false")
+        noise = [name for name in ("add_discri_white_noise", "add_discri_noise") if getattr(self, name)]
+        if noise and self.model in ("cyclegan", "resunet_gan"):
+            raise ValueError(f"{noise[0]} belongs to published_gan; {self.model} has no noise")
+        if self.model == "cyclegan" and self.scaler == "fixed":
+            raise ValueError(
+                "cyclegan works with scaler standard only: it replaces S1(t1), which mode fixed holds twice"
+            )
         return self
 
     def discriminator_layers(self) -> list[dict[str, int]]:
@@ -171,6 +176,30 @@ class Augment(Section):
     changed_half: bool = key(False, "Half of each batch from tiles with more than 5 % changed pixels.")
 
 
+class Phase2(Section):
+    """The adversarial end of resunet_gan."""
+
+    share: float = key(0.2, "Last part of the steps.", "fraction", ge=0, lt=1)
+    loss: Literal["hinge", "least_squares"] = key("hinge", "Adversarial loss.")
+    lr_d: float = key(4e-4, "Adam rate of the discriminator.", gt=0)
+    lr_g: float = key(1e-4, "Adam rate of the network.", gt=0)
+    beta1: float = key(0.5, "First moment of both.", ge=0, lt=1)
+    adversarial: float = key(0.01, "Weight of the adversarial term beside the loss of phase 1.", ge=0)
+    feature_matching: float = key(1.0, "Weight of the feature distance relative to the adversarial term.", ge=0)
+    max_loss_db: float = key(
+        0.2, "Largest fall of PSNR on changed validation pixels; beyond it the weights of phase 1 are exported.", "dB"
+    )
+
+
+class HeadConf(Section):
+    """Training of the uncertainty head, after the mean."""
+
+    steps: int | None = key(None, "Steps; empty = a fifth of those of the mean.", "steps", ge=1)
+    lr: float = key(1e-3, "Adam rate, falling to zero along a cosine.", gt=0)
+    beta: float = key(0.0, "Each pixel counts variance ^ beta; 0 = plain likelihood.", ge=0, le=1)
+    filters: int = key(32, "Filters of the two hidden convolutions.", ge=1)
+
+
 class TrainConf(Section):
     """train.yaml: one training."""
 
@@ -191,7 +220,11 @@ class TrainConf(Section):
     s2bands: Strings | None = key(None, "Groups that are optical; empty = from the dataset.")
     lim_train_tile: int | None = key(None, "Largest number of training tiles; empty = all.", "tiles", ge=1)
     lim_val_tile: int | None = key(None, "Largest number of validation tiles; empty = all.", "tiles", ge=1)
-    path_csv: str | None = key(None, "Yearly minimum and maximum tables; not available yet, leave it empty.", "path")
+    path_csv: str | None = key(
+        None,
+        "s2_minmax.csv of stage s2_minmax, or its folder: S2 becomes 2 (v - min) / (max - min) - 1 instead of a z-score.",
+        "path",
+    )
     # optimisation
     lr: float = key(1e-4, "Adam rate of the discriminator.", gt=0)
     fact_g_lr: float = key(1.0, "Rate of the generator = lr times this.", gt=0)
@@ -241,7 +274,12 @@ class TrainConf(Section):
     # new, optional
     published_exact: bool = key(False, "Keep the questionable parts of the published training.")
     seed: int = key(1, "Seed of weights, order, crops, dropout and noise.", ge=0)
-    loss_weights: LossWeights = key(LossWeights(), "Loss of resunet and dsen2cr.")
+    lambda_cyc: float = key(10.0, "Weight of both cycle terms of cyclegan.", ge=0)
+    lambda_id: float = key(5.0, "Weight of cyclegan's identity term: without a change of S1, none of S2.", ge=0)
+    image_buffer: int = key(50, "Simulated images that cyclegan's discriminators remember.", "images", ge=0)
+    phase2: Phase2 = key(Phase2(), "Adversarial end of resunet_gan.")
+    head: HeadConf = key(HeadConf(), "Training of the uncertainty head.")
+    loss_weights: LossWeights = key(LossWeights(), "Loss of resunet, resunet_gan and dsen2cr.")
     change_weight: float = key(2.0, "Changed pixels weigh 1 + this.", ge=0)
     schedule: Schedule = key(Schedule(), "Optimiser and rate.")
     augment: Augment = key(Augment(), "Random changes of training samples.")
@@ -259,8 +297,9 @@ class TrainConf(Section):
             low, high = getattr(self, name)
             if not 0 <= low <= high <= 1:
                 raise ValueError(f"{name} must be an interval inside 0..1, lower end first")
-        if self.path_csv is not None:
-            raise ValueError("path_csv is not available yet; leave it empty, the scaler of stage normalise is used")
+        plain = self.schedule.decay == "none" and self.schedule.warmup_steps == 0 and self.schedule.optimiser == "adam"
+        if self.published_exact and not plain:
+            raise ValueError("published_exact trains with Adam at a constant rate: leave schedule out")
         return self
 
     def sigma(self, epoch: int) -> float:

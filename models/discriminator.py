@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from models.config import ModelConf
-from models.layers import Pad2D
+from models.layers import Pad2D, SpectralConv2D
 from utils.workflow.errors import ConfigError
 
 
@@ -25,6 +25,45 @@ def _activation(conf: ModelConf, name: str) -> Any:
     return layers.ReLU(name=name)
 
 
+def _check_size(conf: ModelConf, size_px: int) -> None:
+    if output_size(conf, size_px) < 1:
+        raise ConfigError(
+            f"dict_discri_archi: a tile of {size_px} px shrinks to nothing after {len(conf.dict_discri_archi)} layers.",
+            "Use larger tiles or fewer layers with stride 2.",
+        )
+
+
+def receptive_field(conf: ModelConf) -> int:
+    """Side of the patch of the image that one decision sees, in pixels (70 with the published layers)."""
+    side, jump = 1, 1
+    for layer in conf.discriminator_layers():
+        side, jump = side + (layer["kernel"] - 1) * jump, jump * layer["stride"]
+    return side
+
+
+def build_patch_critic(conf: ModelConf, channels: int, size_px: int, name: str = "discriminator") -> keras.Model:
+    """Discriminator of cyclegan and of phase 2 of resunet_gan: spectral norm instead of batch norm, no squashing.
+
+    input    (B, size_px, size_px, channels)
+    outputs  the decisions (B, h, w, 1), float32 and unbounded, then the activations of the layers before, in order
+    check    published layers, 14 channels: 3,431,489 trainable parameters, a 30 x 30 map, patches of 70 px
+    raises   ConfigError when the image is too small for the layers
+    """
+    _check_size(conf, size_px)
+    inputs = keras.Input((size_px, size_px, channels), name="seen")
+    x, activations = inputs, []
+    specs = conf.discriminator_layers()
+    for number, spec in enumerate(specs, 1):
+        if spec["padding"]:
+            x = Pad2D(spec["padding"], conf.discri_opt_padding.lower(), name=f"pad{number}")(x)
+        x = SpectralConv2D(spec["nfilter"], spec["kernel"], spec["stride"], name=f"conv{number}")(x)
+        if number < len(specs):
+            x = _activation(conf, f"act{number}")(x)
+            activations.append(x)
+    decision = layers.Activation("linear", dtype="float32", name="decision")(x)
+    return keras.Model(inputs, [decision, *activations], name=name)
+
+
 def build_discriminator(conf: ModelConf, channels: int, size_px: int, published_exact: bool = False) -> keras.Model:
     """Discriminator on an image and its condition.
 
@@ -34,11 +73,7 @@ def build_discriminator(conf: ModelConf, channels: int, size_px: int, published_
              questionable last batch norm and leaky ReLU (the default here): 3,433,537
     raises   ConfigError when the image is too small for the layers
     """
-    if output_size(conf, size_px) < 1:
-        raise ConfigError(
-            f"dict_discri_archi: a tile of {size_px} px shrinks to nothing after {len(conf.dict_discri_archi)} layers.",
-            "Use larger tiles or fewer layers with stride 2.",
-        )
+    _check_size(conf, size_px)
     inputs = keras.Input((size_px, size_px, channels), name="image_and_x")
     x = inputs
     specs = conf.discriminator_layers()

@@ -28,7 +28,9 @@ def _residual(x: Any, conf: ModelConf, name: str) -> Any:
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
 
-def build_generator(conf: ModelConf, channels_in: int, channels_out: int, optical_start: int = 4) -> keras.Model:
+def build_generator(
+    conf: ModelConf, channels_in: int, channels_out: int, optical_start: int = 4, name: str = "generator"
+) -> keras.Model:
     """Generator of the published conditional GAN, free of height and width.
 
     input    (B, H, W, channels_in) network units
@@ -48,4 +50,4 @@ def build_generator(conf: ModelConf, channels_in: int, channels_out: int, optica
     x = layers.Conv2D(channels_out, conf.last_layer[1], strides=conf.stride, padding=conf.padding, name="last_conv")(x)
     # float32 whatever the precision of the rest: the loss and the reflectance need it
     outputs = layers.Activation(conf.last_activation, dtype="float32", name="y")(x)
-    return keras.Model(inputs, outputs, name="generator")
+    return keras.Model(inputs, outputs, name=name)

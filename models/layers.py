@@ -85,3 +85,69 @@ class Scale(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class SpectralConv2D(keras.layers.Layer):  # type: ignore[misc]
+    """Convolution without padding whose kernel is divided by its largest singular value (Miyato et al. 2018).
+
+    The kernel counts as a matrix (kernel * kernel * channels, filters). One step of the power iteration for each call in
+    training; the gradient passes through the division, the two singular vectors count as constants.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        shape = (self.kernel_size, self.kernel_size, int(input_shape[-1] or 0), self.filters)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        start = keras.initializers.RandomNormal()
+        self.vector = self.add_weight(name="vector", shape=(self.filters,), initializer=start, trainable=False)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        # in float32 whatever the precision of the convolution: a norm of thousands of squares needs it
+        kernel = ops.cast(self.kernel.value, "float32")
+        matrix = ops.reshape(kernel, (-1, self.filters))
+        still = ops.stop_gradient(matrix)
+        right = ops.cast(self.vector.value, "float32")
+        left = _unit(ops.matmul(still, right))
+        right = _unit(ops.matmul(ops.transpose(still), left))
+        if training:
+            self.vector.assign(ops.cast(right, self.vector.dtype))
+        largest = ops.sum(left * ops.matmul(matrix, right))
+        normed = ops.cast(kernel / ops.maximum(largest, 1e-12), x.dtype)
+        return ops.conv(x, normed, strides=self.strides, padding="valid") + ops.cast(self.bias.value, x.dtype)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, rows, cols, _ = input_shape
+        shape = (n and (n - self.kernel_size) // self.strides + 1 for n in (rows, cols))
+        return (batch, *shape, self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        options = {"filters": self.filters, "kernel_size": self.kernel_size, "strides": self.strides}
+        return {**super().get_config(), **options}
+
+
+def _unit(vector: Any) -> Any:
+    """A vector divided by its length."""
+    return vector / ops.maximum(ops.sqrt(ops.sum(ops.square(vector))), 1e-12)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class SoftRange(keras.layers.Layer):  # type: ignore[misc]
+    """limit * tanh(x / limit): nearly x near 0, never beyond +-limit, with a gradient everywhere."""
+
+    def __init__(self, limit: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.limit = limit
+
+    def call(self, x: Any) -> Any:
+        return self.limit * ops.tanh(x / self.limit)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "limit": self.limit}

@@ -7,7 +7,7 @@ the global batch: the weights are those of all replicas, and the sum of the shar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,42 @@ def binary_cross_entropy(decision: Any, target: Any, from_logits: bool) -> Any:
     wanted = ops.ones_like(decision) * target
     entropy = ops.mean(ops.binary_crossentropy(wanted, decision, from_logits=from_logits), axis=-1)
     return weighted_mean(entropy, ops.ones_like(entropy))
+
+
+def least_squares(decision: Any, target: Any, weight: Any = None) -> Any:
+    """Mean squared distance of decisions (B, h, w, 1) to one target value (Mao et al. 2017).
+
+    weight  (B, h, w) or None: how much each decision counts
+    """
+    squared = ops.square(decision - target)[..., 0]
+    return ops.mean(squared) if weight is None else weighted_mean(squared, weight)
+
+
+def hinge(decision: Any, real: bool) -> Any:
+    """Hinge loss of a discriminator: real decisions are wanted above 1, simulated ones below -1 (Lim and Ye 2017)."""
+    sign = 1.0 if real else -1.0
+    return ops.mean(ops.relu(1.0 - sign * decision))
+
+
+def feature_matching(simulated: Sequence[Any], real: Sequence[Any]) -> Any:
+    """Mean over layers of the mean absolute difference of a discriminator's activations (Wang et al. 2018)."""
+    total = ops.zeros(())
+    for fake, true in zip(simulated, real, strict=True):
+        total = total + ops.mean(ops.abs(fake - ops.stop_gradient(true)))
+    return total / len(real)
+
+
+def gaussian_nll(mean: Any, target: Any, log_variance: Any, weight: Any, beta: float = 0.0) -> Any:
+    """Negative log-likelihood of normal errors without its constant, mean over bands and weighted pixels.
+
+    log_variance  (B, H, W, C) of the same units as the images, squared
+    beta          each pixel counts variance^beta, held constant (Seitzer et al. 2022); 0 = plain likelihood
+    """
+    squared = ops.square(ops.stop_gradient(mean) - target)
+    each = 0.5 * (log_variance + squared * ops.exp(-log_variance))
+    if beta:
+        each = each * ops.stop_gradient(ops.exp(beta * log_variance))
+    return weighted_mean(ops.mean(each, axis=-1), weight)
 
 
 def spectral_angle(predicted: Any, target: Any, weight: Any) -> Any:

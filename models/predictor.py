@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from models.inputs import F32, RawSample
 from models.run import RunFolder, load_card, load_model
 from models.validation import pad_to_multiple
 from utils.workflow.errors import ConfigError
+
+Input = tuple[RawSample, Mapping[str, float]]
 
 
 class Predictor:
@@ -38,7 +40,33 @@ class Predictor:
                 f"{folder}: the network takes {network.input_shape[-1]} channels, the scaler gives {self.scaler.n_inputs}.",
                 "Train the run again.",
             )
-        self._infer = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
+        self._infer = tf.function(lambda x: network(x, training=False))
+        self._sigma = self._load_head(run, network) if "uncertainty" in self.card else None
+
+    def _load_head(self, run: RunFolder, network: Any) -> Any:
+        """x -> standard deviation in reflectance. A graph of its own: the mean is computed as without a head."""
+        import tensorflow as tf
+
+        from models.inputs import units_of
+        from models.uncertainty import feature_network
+
+        head, features = load_model(run.uncertainty), feature_network(network)
+        temperature = self.card["uncertainty"]["temperature"]
+        factor = np.array([temperature[band] for band in self.bands]) * np.abs(
+            units_of(self.scaler, len(self.bands)).scale
+        )
+        scale = tf.constant(factor, tf.float32)
+
+        def sigma(x: Any) -> Any:
+            found = head(tf.cast(features(x, training=False)[0], tf.float32), training=False)
+            return scale * tf.exp(0.5 * found)
+
+        return tf.function(sigma)
+
+    @property
+    def has_sigma(self) -> bool:
+        """True when the run tells standard deviations."""
+        return self._sigma is not None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -59,31 +87,47 @@ class Predictor:
                 "Predict a dataset with the same bands, or train on this one.",
             )
 
-    def predict(self, samples: Sequence[tuple[RawSample, Mapping[str, float]]]) -> list[F32]:
+    def predict(self, samples: Sequence[Input]) -> list[F32]:
         """Simulated t1 of samples of one size, each with the scene median of its dS1 in dB.
 
         returns  one (H, W, n) float32 reflectance each, NaN where an input has no data
         """
-        out: list[F32] = []
-        for first in range(0, len(samples), self.batch_size):
-            out += self._batch(samples[first : first + self.batch_size])
-        return out
+        return [self._reflectance(z, valid) for z, valid in self._each(self._infer, samples)]
 
-    def _batch(self, samples: Sequence[tuple[RawSample, Mapping[str, float]]]) -> list[F32]:
+    def predict_sigma(self, samples: Sequence[Input]) -> list[F32]:
+        """Standard deviation of the error of `predict`, for the same samples.
+
+        returns  one (H, W, n) float32 each, reflectance, > 0, NaN where an input has no data
+        raises   ConfigError when the run was trained without an uncertainty head
+        """
+        if self._sigma is None:
+            raise ConfigError(
+                f"run {self.card['name']} has no uncertainty head.",
+                "Write uncertainty: true in its model.yaml and train it again.",
+            )
+        return [_masked(sigma, valid) for sigma, valid in self._each(self._sigma, samples)]
+
+    def _each(self, infer: Callable[[Any], Any], samples: Sequence[Input]) -> Iterator[tuple[F32, Any]]:
+        """(output, valid) of every sample, in batches of one shape."""
         import tensorflow as tf
 
-        pairs = [
-            self.scaler.network_input(
-                s.s1_t0, s.s1_t1, s.s2_t0, median, [(d.s1, d.s2) for d in getattr(s, "earlier", ())]
-            )
-            for s, median in samples
-        ]
-        rows, cols = pairs[0][1].shape
-        filled = [x for x, _ in pairs] + [pairs[-1][0]] * (self.batch_size - len(pairs))
-        x = pad_to_multiple(np.stack(filled), int(self.card["size_multiple"]))
-        z = np.asarray(self._infer(tf.constant(x)))[:, :rows, :cols]
-        return [self._reflectance(z[i], valid) for i, (_, valid) in enumerate(pairs)]
+        for first in range(0, len(samples), self.batch_size):
+            chosen = samples[first : first + self.batch_size]
+            pairs = [
+                self.scaler.network_input(
+                    s.s1_t0, s.s1_t1, s.s2_t0, median, [(d.s1, d.s2) for d in getattr(s, "earlier", ())]
+                )
+                for s, median in chosen
+            ]
+            rows, cols = pairs[0][1].shape
+            stacked = [x for x, _ in pairs] + [pairs[-1][0]] * (self.batch_size - len(pairs))
+            x = pad_to_multiple(np.stack(stacked), int(self.card["size_multiple"]))
+            z = np.asarray(infer(tf.constant(x)))[:, :rows, :cols]
+            yield from ((z[i], valid) for i, (_, valid) in enumerate(pairs))
 
     def _reflectance(self, z: F32, valid: Any) -> F32:
-        reflectance = self.scaler.invert_label(z)
-        return np.where(valid[..., None], reflectance, np.float32(np.nan)).astype(np.float32)
+        return _masked(self.scaler.invert_label(z), valid)
+
+
+def _masked(image: F32, valid: Any) -> F32:
+    return np.where(valid[..., None], image, np.float32(np.nan)).astype(np.float32)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from models.config import ModelConf
+from models.config import PUBLISHED_LAYERS, ModelConf
 from utils.workflow.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
 
 ScalerMode = Literal["standard", "fixed"]
+Training = Literal["gan", "cycle", "regression", "phases"]
 SAR_CHANNELS = 2  # VV and VH of one date
 FIXED_EXTRA = 3  # scaler mode fixed adds two SAR differences before the optical bands and the valid mask after them
 
@@ -21,16 +22,21 @@ FIXED_EXTRA = 3  # scaler mode fixed adds two SAR differences before the optical
 class ModelSpec:
     """One entry of the registry.
 
-    scaler       the mode of normalisation it was designed for
-    adversarial  trained against a discriminator
-    builder      (conf, channels_in, channels_out, optical_start) -> Keras model, free of height and width
+    scaler    the mode of normalisation it was designed for
+    training  the way it is trained, see models.trainers
+    builder   (conf, channels_in, channels_out, optical_start) -> Keras model, free of height and width
     """
 
     name: str
     scaler: ScalerMode
-    adversarial: bool
+    training: Training
     summary: str
     builder: Callable[[ModelConf, int, int, int], Any]
+
+    @property
+    def adversarial(self) -> bool:
+        """True when a discriminator takes part from the first step and labels are cut to -1..1, the range of tanh."""
+        return self.training in ("gan", "cycle")
 
 
 def _published(conf: ModelConf, channels_in: int, channels_out: int, start: int) -> Any:
@@ -51,14 +57,21 @@ def _dsen2cr(conf: ModelConf, channels_in: int, channels_out: int, start: int) -
     return build_dsen2cr(conf, channels_in, channels_out, start)
 
 
+_RESUNET = "residual U-Net, the recommended default; step 0 copies S2(t0)"
+_PHASES = "the same, with a patch discriminator in the last fifth of the steps: for looks, not for maps"
+_CYCLE = "cycle GAN between S2(t1) and S1(t1); learns from tiles whose t1 is cloudy too"
 REGISTRY: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
         ModelSpec(
-            "published_gan", "standard", True, "conditional GAN as published; L1 + patch discriminator", _published
+            "published_gan", "standard", "gan", "conditional GAN as published; L1 + patch discriminator", _published
         ),
-        ModelSpec("resunet", "fixed", False, "residual U-Net, the recommended default; step 0 copies S2(t0)", _resunet),
-        ModelSpec("dsen2cr", "standard", False, "residual network at full resolution, peer for comparison", _dsen2cr),
+        ModelSpec("cyclegan", "standard", "cycle", _CYCLE, _published),
+        ModelSpec("resunet", "fixed", "regression", _RESUNET, _resunet),
+        ModelSpec("resunet_gan", "fixed", "phases", _PHASES, _resunet),
+        ModelSpec(
+            "dsen2cr", "standard", "regression", "residual network at full resolution, peer for comparison", _dsen2cr
+        ),
     )
 }
 
@@ -107,7 +120,7 @@ def check_shapes(conf: ModelConf, bands: tuple[str, ...], size_px: int, dates: i
     ]
     for name, shape in (("input_shape", conf.input_shape), ("dim_gt_image", conf.dim_gt_image)):
         checks += [(name, shape[axis], size_px, "pixels a tile side") for axis in (0, 1)]
-    if conf.model == "published_gan":
+    if conf.model in PUBLISHED_LAYERS:
         checks.append(("last_layer", conf.last_layer[0], len(bands), f"optical bands ({optical})"))
     for name, written, found, what in checks:
         if written is not None and written != found:
@@ -123,13 +136,30 @@ def build(conf: ModelConf, optical_bands: int, dates: int = 2) -> keras.Model:
     raises  ConfigError for an unknown name
     """
     width, start = channels(scaler_mode(conf), optical_bands, dates)
-    model = spec_of(conf).builder(conf, width, optical_bands, start)
-    return model
+    return spec_of(conf).builder(conf, width, optical_bands, start)
+
+
+def helpers(conf: ModelConf, optical_bands: int, size_px: int = 256) -> list[keras.Model]:
+    """The networks that take part in training only: discriminators, and F of cyclegan."""
+    from models.cyclegan import SAR_BANDS, build_inverse
+    from models.discriminator import build_discriminator, build_patch_critic
+
+    width, start = channels(scaler_mode(conf), optical_bands)
+    training = spec_of(conf).training
+    if training == "gan":
+        return [build_discriminator(conf, width + optical_bands, size_px)]
+    if training == "phases":
+        return [build_patch_critic(conf, start + 2 * optical_bands, size_px)]
+    if training == "cycle":
+        critics = [build_patch_critic(conf, bands, size_px) for bands in (optical_bands, SAR_BANDS)]
+        return [build_inverse(conf, width, optical_bands), *critics]
+    return []
 
 
 def size_multiple(conf: ModelConf) -> int:
     """Height and width that the network takes are multiples of this."""
-    return int(2 ** len(conf.widths)) if spec_of(conf).name == "resunet" else 1
+    spec_of(conf)
+    return int(2 ** len(conf.widths)) if conf.model in ("resunet", "resunet_gan") else 1
 
 
 def macs_per_pixel(model: keras.Model, size_px: int = 64) -> float:
@@ -146,4 +176,4 @@ def macs_per_pixel(model: keras.Model, size_px: int = 64) -> float:
 
 
 def _is_conv(layer: Any) -> bool:
-    return type(layer).__name__ in ("Conv2D", "DepthwiseConv2D")
+    return type(layer).__name__ in ("Conv2D", "DepthwiseConv2D", "SpectralConv2D")

@@ -3,6 +3,7 @@
 runs/<name>/  model.yaml train.yaml   the two files as given
               scaler.json             the scaler as used
               model.keras             network with the exported weights; equal trainings give equal bytes
+              uncertainty.keras       head for a standard deviation, where model.yaml says uncertainty: true
               model_card.md           the same for readers, with limits
               model_card.json         what it is: data, split, bands, counts, scores with intervals; last = complete
               history.jsonl           one JSON line for each validation
@@ -50,6 +51,10 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def uncertainty(self) -> Path:
+        return self.path / "uncertainty.keras"
+
+    @property
     def card(self) -> Path:
         return self.path / "model_card.json"
 
@@ -70,9 +75,10 @@ class RunFolder:
         return self.path / "tb"
 
     def outputs(self) -> list[Path]:
-        """The seven files that a finished run consists of."""
+        """The seven files that a finished run consists of, and the uncertainty head where it has one."""
+        head = [self.uncertainty] if self.uncertainty.is_file() else []
         return [
-            self.model_yaml, self.train_yaml, self.scaler, self.model, self.card, self.card_text, self.history,
+            self.model_yaml, self.train_yaml, self.scaler, self.model, *head, self.card, self.card_text, self.history,
         ]  # fmt: skip
 
     def finished(self, fingerprint: str) -> dict[str, Any] | None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from models import registry
+from models import minmax, registry
 from models.config import ModelConf, TrainConf
 from models.devices import ONE, Devices
 from models.inputs import RawSample, TileCache, prepare_tile, units_of
 from models.run import RunFolder
 from models.training import Task, fingerprint, notes
 from utils.science.scaler import Scaler, ScalerError, groups_of
-from utils.workflow.config import load_yaml_model
+from utils.workflow.config import ROOT, load_yaml_model
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 from utils.workflow.files import atomic_bytes, atomic_json
 
@@ -80,6 +80,25 @@ def scaler_with_factors(scaler: Scaler, train: TrainConf) -> Scaler:
     factors = {"dB": train.s1_scale, "reflectance": train.s2_scale}
     groups = tuple(replace(group, factor=factors[group.unit] or group.factor) for group in scaler.groups)
     return replace(scaler, groups=groups)
+
+
+def scaler_with_ranges(scaler: Scaler, train: TrainConf, index: Index, name: str, log: logging.Logger) -> Scaler:
+    """The scaler with the yearly ranges of path_csv for the optical bands, where it is given.
+
+    raises  ConfigError for scaler mode fixed and for years or bands that the table lacks, InputError without a table
+    """
+    if train.path_csv is None:
+        return scaler
+    if scaler.mode != "standard":
+        raise ConfigError(
+            f"train.yaml: path_csv works with scaler standard, this model has {scaler.mode}.",
+            "Leave path_csv out, or write scaler: standard in model.yaml.",
+        )
+    if train.s2_scale is not None:
+        log.warning("%s: s2_scale has no effect with path_csv: its ranges become -1 to 1", name)
+    years = {int(day[:4]) for pair in index.pairs.values() for day in (pair.t0, pair.t1)}
+    table = minmax.read_table(ROOT / Path(train.path_csv).expanduser())
+    return minmax.with_ranges(scaler, minmax.ranges(table, index.bands_optical, years))
 
 
 def expected_channels(
@@ -168,6 +187,7 @@ def make_task(
         scaler.check_bands(train.index.bands_sar, bands, train.index.n_dates)
     except ScalerError as error:
         raise ConfigError(f"{norm}: {error}.", "Run: ./s2cr normalise CONF.") from error
+    scaler = scaler_with_ranges(scaler, conf, train.index, name, log)
     if not train.trainable():
         raise NothingFoundError(
             f"The training set has {len(train.index.samples)} samples, none with a usable label.",

@@ -7,7 +7,7 @@ gradients are summed, and one update of the sum follows: clipping, accumulation 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
 from typing import Any
@@ -68,9 +68,12 @@ class Trainer(ABC):
 
     Built inside the scope of a tf.distribute strategy, it trains on that strategy's devices: `_gradients` runs once a
     replica, the rest once. distributable: a subclass whose step does not go through `_one_update` says False.
+
+    turning_points  steps done at which a validation is due whatever metric_step says
     """
 
     distributable = True
+    turning_points: frozenset[int] = frozenset()
 
     def __init__(self, generator: Any, conf: TrainConf, total_steps: int) -> None:
         self.generator, self.conf, self.total_steps = generator, conf, total_steps
@@ -81,7 +84,7 @@ class Trainer(ABC):
         self.average = (
             [tf.Variable(v.value, trainable=False) for v in generator.trainable_variables] if conf.ema else []
         )
-        self._infer = tf.function(lambda x: generator(x, training=False), reduce_retracing=True)
+        self._infer = tf.function(lambda x: generator(x, training=False))
 
     @abstractmethod
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:
@@ -136,6 +139,14 @@ class Trainer(ABC):
                 )
             )
         return out
+
+    def note_validation(self, step: int, better: bool) -> None:  # noqa: B027 - most trainers do not care
+        """Told after each validation, before the checkpoint; step batches are done."""
+
+    def choose(self, scores: Callable[[], dict[str, float]]) -> dict[str, Any] | None:
+        """Called at the end: a trainer that leaves the weights to export in the network tells the card why; None = the best checkpoint."""
+        del scores
+        return None
 
     def prepare_step(self, step: int) -> None:
         """Set everything that varies from step to step from (seed, step) alone; replicas drop different pixels."""

@@ -75,6 +75,7 @@ def fingerprint(model: ModelConf, train: TrainConf, scaler: dict[str, Any], *dat
         "training_dir",
         "training_number",
         "load_model",
+        "path_csv",  # its ranges are in the scaler
         "keep",
         "tensorboard",
         "im_saving_step",
@@ -201,7 +202,8 @@ class Training:
 
     def _due(self) -> bool:
         """Whether scores of this very step belong into the history and are not there yet."""
-        wanted = self.at.step % self.task.train.metric_step == 0 or self.at.step == self.total
+        step = self.at.step
+        wanted = step % self.task.train.metric_step == 0 or step == self.total or step in self.trainer.turning_points
         return wanted and self.devices.chief and (not self.at.history or self.at.history[-1]["step"] != self.at.step)
 
     def _unfinished(self) -> bool:
@@ -226,6 +228,7 @@ class Training:
                 better = self._validate(epoch, stop)
             except validation.StoppedEarly:
                 return
+            self.trainer.note_validation(step, better)
         if end and (epoch % train.im_saving_step == 0 or last):
             self._show_pictures()
         if save or better or last:
@@ -321,17 +324,30 @@ class Training:
     def _finish(self) -> dict[str, Any]:
         """Write the run folder; the card comes last."""
         task, used = self.task, self.at.step
-        if not task.train.published_exact and self.at.best_step in self.checkpoints.steps():
+        chosen = self.trainer.choose(lambda: self.scores().figures())
+        if chosen is None and not task.train.published_exact and self.at.best_step in self.checkpoints.steps():
             used = int(self.at.best_step or used)
             self.trainer.restore(self.checkpoints.load(used)[0])
+        used = used if chosen is None else int(chosen["exported_step"])
         judged = self.scores()
         with self.trainer.exported_weights():
             self.trainer.prepare_step(0)
             synchronise(self.trainer.networks, False)
             save_model(self.trainer.generator, task.run.model)
+        more = {**(chosen or {}), **self._head()}
         write_history(task.run, self.at.history)
-        write_card(task.run, self._card(used, judged))
+        write_card(task.run, {**self._card(used, judged), **more})
         return {"step": used, **judged.figures()}
+
+    def _head(self) -> dict[str, Any]:
+        """Train the uncertainty head where model.yaml asks for one; facts for the card."""
+        self.task.run.uncertainty.unlink(missing_ok=True)
+        if not self.task.model.uncertainty:
+            return {}
+        from models.head import train_head
+
+        args = (self.task, self.batches, self.total, self.val_ids, self.start, self.multiple)
+        return {"uncertainty": train_head(*args, fresh=self.fresh)}
 
     def _card(self, used: int, judged: validation.Judgement) -> dict[str, Any]:
         task, conf = self.task, self.task.train

@@ -2,6 +2,7 @@
 
 Reads   runs/<name>/{model.keras,scaler.json,model_card.json}, dataset/<set>/   <set> = predict.set, all by default
 Writes  pred/<run>/<sample>.tif  float32 surface reflectance, bands in label order, NaN where an input has no data
+        pred/<run>/sigma/<sample>.tif  the same for its standard deviation, of runs with an uncertainty head
         pred/<run>/index.json    the sample list and what was used
 Items   one per run and batch of samples; --part i/N   Fails  65 other bands than the run's, 66 run or dataset missing
 Without CONF: --run-dir and --dataset (a set folder such as dataset/test), --out for another output folder.
@@ -87,20 +88,20 @@ def _predict(
     infos = [index.sample(i) for i in ids]
     pairs = [index.pairs[info.pair] for info in infos]
     read = [samples.read_sample(index.set_dir, i) for i in ids]
-    images = predictor.predict([(sample, pair.ds1_median_db) for sample, pair in zip(read, pairs, strict=True)])
-    for info, pair, image in zip(infos, pairs, images, strict=True):
-        more = tags("reflectance", [pair.date1, pair.date2], MODEL=predictor.card["model"], RUN=predictor.card["name"])
-        path, bands = folder / f"{info.id}.tif", predictor.bands
-        raster.write(
-            path,
-            image.transpose(2, 0, 1),
-            pair.grid.window(info.window),
-            band_names=bands,
-            nodata=float("nan"),
-            tags=more,
-            units="reflectance",
-        )
-        register(path)
+    inputs = [(sample, pair.ds1_median_db) for sample, pair in zip(read, pairs, strict=True)]
+    outputs = [(folder, "", predictor.predict(inputs))]
+    if predictor.has_sigma:
+        outputs.append((folder / "sigma", "sigma_", predictor.predict_sigma(inputs)))
+    named = {"MODEL": predictor.card["model"], "RUN": predictor.card["name"]}
+    for target, prefix, images in outputs:
+        for info, pair, image in zip(infos, pairs, images, strict=True):
+            more = tags("reflectance", [pair.date1, pair.date2], **named)
+            path, bands = target / f"{info.id}.tif", [f"{prefix}{band}" for band in predictor.bands]
+            raster.write(
+                path, image.transpose(2, 0, 1), pair.grid.window(info.window), band_names=bands, nodata=float("nan"),
+                tags=more, units="reflectance",
+            )  # fmt: skip
+            register(path)
 
 
 def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:

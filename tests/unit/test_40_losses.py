@@ -92,3 +92,30 @@ def test_ssim_equals_scikit_image() -> None:
     )
     expected = 1 - full[5:-5, 5:-5].mean()
     assert float(losses.ssim_loss(a, b, np.ones((1, 24, 24), np.float32))) == pytest.approx(expected, abs=1e-5)
+
+
+def test_least_squares_with_and_without_weights() -> None:
+    decision = np.array([[[[0.5], [2.0]]]], np.float32)
+    assert float(losses.least_squares(decision, 1.0)) == pytest.approx((0.25 + 1.0) / 2)
+    assert float(losses.least_squares(decision, 1.0, np.float32([[[3, 1]]]))) == pytest.approx((3 * 0.25 + 1) / 4)
+    assert float(losses.least_squares(decision, 1.0, np.zeros((1, 1, 2), np.float32))) == 0.0
+
+
+def test_hinge_wants_one_on_either_side() -> None:
+    decision = np.array([[[[0.25], [3.0], [-2.0]]]], np.float32)
+    assert float(losses.hinge(decision, real=True)) == pytest.approx((0.75 + 0 + 3) / 3)
+    assert float(losses.hinge(decision, real=False)) == pytest.approx((1.25 + 4 + 0) / 3)
+
+
+def test_feature_matching_is_the_mean_over_layers() -> None:
+    fake = [np.float32([[1, 2]]), np.float32([[5]])]
+    real = [np.float32([[1, 4]]), np.float32([[2]])]
+    assert float(losses.feature_matching(fake, real)) == pytest.approx((1.0 + 3.0) / 2)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_likelihood_by_hand(beta: float) -> None:
+    log_variance = np.array([[[[-2.0, 0.0], [1.0, 1.0]]]], np.float32)  # the second pixel has no weight
+    each = [0.5 * (lv + error**2 / math.exp(lv)) * math.exp(beta * lv) for lv, error in ((-2.0, 0.1), (0.0, 0.2))]
+    found = float(losses.gaussian_nll(P, T, log_variance, FIRST, beta))
+    assert found == pytest.approx(sum(each) / 2, rel=1e-5)

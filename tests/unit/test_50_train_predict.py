@@ -119,6 +119,23 @@ def test_gan_predict_writes_reflectance_beside_its_input(trained: Path, work: Pa
     assert np.abs(image - before).mean() < 0.2  # a few steps away from S2(t0), in reflectance
 
 
+def test_a_run_with_an_uncertainty_head_writes_sigma_beside(trained: Path, work: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.yaml"
+    model.write_text(MODEL.replace("model_name: small", "model_name: told\nuncertainty: true"))
+    done = _call(ROOT / "gan_train.sh", model, work / "train.yaml")
+    assert done.returncode == 0, done.stderr
+    run = work / "runs" / "told"
+    assert (run / "model.keras").read_bytes() == (trained / "model.keras").read_bytes()
+    done = _call(ROOT / "gan_predict.sh", run, work / "dataset/val", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "out" / "sigma" / "p001_r0000_c0004.tif"
+    info, sigma = raster.info(path), raster.read(path)
+    assert tuple(info.band_names) == tuple(f"sigma_{band}" for band in BANDS)
+    assert (info.grid, info.tags["UNITS"]) == (GRID.window(Window(0, 4 * SIZE, SIZE, SIZE)), "reflectance")
+    assert 0.001 < sigma.min() <= sigma.max() < 0.5
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.tif")) == ["p001_r0000_c0004.tif", "p001_r0000_c0005.tif"]
+
+
 def test_published_arguments_and_a_spool_copy(trained: Path, work: Path, tmp_path: Path) -> None:
     folder = tmp_path / "GAN_v0" / "training_1"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoints", "tb"))

@@ -1,0 +1,149 @@
+"""Training of cyclegan: two generators, two discriminators, a memory of simulated images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from models import cyclegan, losses
+from models.config import ModelConf, TrainConf
+from models.discriminator import build_patch_critic
+from models.gan import draw_targets
+from models.inputs import Batch
+from models.trainer import Losses, Trainer, make_optimiser
+
+
+class ImageBuffer:
+    """The last simulated images, of which a discriminator sees an old one every other time (Shrivastava et al. 2017).
+
+    Its images and their number belong to the state of a training. size 0 = no memory.
+    """
+
+    def __init__(self, size: int, shape: tuple[int, int, int]) -> None:
+        self.size = size
+        self.images = tf.Variable(tf.zeros((size, *shape)), trainable=False)
+        self.count = tf.Variable(0, dtype=tf.int32, trainable=False)
+
+    def exchange(self, fresh: Any, draws: Any) -> Any:
+        """Images to judge.
+
+        fresh  (B, H, W, C) new images; they fill the memory first, then each replaces an old one with probability 1/2
+        draws  (B, 2) uniform in 0..1: the coin, the place
+        """
+        if self.size == 0:
+            return fresh
+        out = []
+        for number in range(int(fresh.shape[0])):
+            image, full = fresh[number], self.count >= self.size
+            place = tf.where(full, tf.cast(draws[number, 1] * self.size, tf.int32), self.count)
+            old = tf.gather(self.images, place)
+            swapped = tf.logical_and(full, draws[number, 0] < 0.5)
+            stored = tf.where(tf.logical_or(tf.logical_not(full), swapped), image, old)
+            self.images.scatter_nd_update([[place]], stored[None])
+            self.count.assign(tf.minimum(self.count + 1, self.size))
+            out.append(tf.where(swapped, old, image))
+        return tf.stack(out)
+
+    @property
+    def variables(self) -> list[Any]:
+        return [self.images, self.count]
+
+
+class CycleTrainer(Trainer):
+    """One update of F, G and both discriminators a batch.
+
+    G and F minimise the least squares of their discriminators, lambda_cyc times both cycles, lambda_id times the
+    distance to no change where S1 did not change, and lambda times L1 where the label is clear (0 = unpaired).
+    """
+
+    distributable = False
+
+    def __init__(
+        self, generator: Any, model: ModelConf, conf: TrainConf, total_steps: int, size_px: int, start: int
+    ) -> None:
+        super().__init__(generator, conf, total_steps)
+        self.start, self.bands = start, int(generator.output_shape[-1])
+        self.inverse = cyclegan.build_inverse(model, int(generator.input_shape[-1]), self.bands)
+        channels = {"s2": self.bands, "s1": cyclegan.SAR_BANDS}
+        self.critics = {k: build_patch_critic(model, n, size_px, f"discriminator_{k}") for k, n in channels.items()}
+        self.buffers = {k: ImageBuffer(conf.image_buffer, (size_px, size_px, n)) for k, n in channels.items()}
+        self.networks["inverse"] = self.inverse
+        self.networks |= {f"discriminator_{k}": network for k, network in self.critics.items()}
+        for name, network in self.networks.items():
+            creates = name in ("generator", "inverse")
+            rate = conf.lr * (conf.fact_g_lr if creates else 1.0)
+            kind = conf.schedule.optimiser if creates else "adam"
+            self.optimisers[name] = (make_optimiser(conf, kind, rate, network.trainable_variables), rate)
+        self._update = tf.function(self._one_update)
+
+    def _dropouts(self) -> list[Any]:
+        creators = (self.generator, self.inverse)
+        return [layer for network in creators for layer in network.layers if hasattr(layer, "seed_generator")]
+
+    def _groups(self) -> list[tuple[str, list[Any]]]:
+        return [*super()._groups(), *((f"buffer_{k}", buffer.variables) for k, buffer in self.buffers.items())]
+
+    def _creators(self, x: Any, y: Any, weight: Any) -> tuple[Losses, dict[str, Any]]:
+        """Loss terms of G and F, and the images that they made."""
+        start = self.start
+        radar, optical = cyclegan.sar_t1(x, start), cyclegan.filled(y, x, weight, start)
+        fake_s2 = self.generator(x, training=True)
+        fake_s1 = self.inverse(cyclegan.inverse_input(x, start, optical), training=True)
+        back_s1 = self.inverse(cyclegan.inverse_input(x, start, fake_s2), training=True)
+        back_s2 = self.generator(cyclegan.with_sar_t1(x, start, fake_s1), training=True)
+        terms: Losses = {
+            "adversarial": losses.least_squares(self.critics["s2"](fake_s2, training=True)[0], 1.0),
+            "adversarial_inverse": losses.least_squares(self.critics["s1"](fake_s1, training=True)[0], 1.0),
+            "cycle_s1": cyclegan.everywhere(back_s1, radar),
+            "cycle_s2": losses.l1(back_s2, y, weight),
+            "l1": losses.l1(fake_s2, y, weight),
+            "identity": tf.constant(0.0),
+        }
+        if self.conf.lambda_id:
+            x_g, s2_t0, x_f, s1_t0 = cyclegan.without_change(x, start, self.bands)
+            still_s2, still_s1 = self.generator(x_g, training=True), self.inverse(x_f, training=True)
+            terms["identity"] = cyclegan.everywhere(still_s2, s2_t0) + cyclegan.everywhere(still_s1, s1_t0)
+        terms["loss"] = (
+            terms["adversarial"] + terms["adversarial_inverse"] + self.conf.lambda_ * terms["l1"]
+            + self.conf.lambda_cyc * (terms["cycle_s1"] + terms["cycle_s2"]) + self.conf.lambda_id * terms["identity"]
+        )  # fmt: skip
+        return terms, {"s2": fake_s2, "s1": fake_s1, "real_s2": optical, "real_s1": radar}
+
+    def _judge(self, kind: str, images: dict[str, Any], targets: Any, seed: Any, weight: Any = None) -> Any:
+        """Loss of one discriminator on the observed and on a remembered or new simulated image."""
+        fake = tf.stop_gradient(images[kind])
+        stream = tf.constant([1 if kind == "s1" else 2, 0], seed.dtype)
+        seen = self.buffers[kind].exchange(fake, tf.random.stateless_uniform((int(fake.shape[0]), 2), seed + stream))
+        real = self.critics[kind](images[f"real_{kind}"], training=True)[0]
+        share = None if weight is None else cyclegan.map_weight(weight, real)
+        d_real = losses.least_squares(real, targets[0], share)
+        d_fake = losses.least_squares(self.critics[kind](seen, training=True)[0], targets[1])
+        return 0.5 * (d_real + d_fake)
+
+    def _one_update(self, x: Any, y: Any, weight: Any, targets: Any, seed: Any, update_d: bool) -> Losses:
+        variables = {name: network.trainable_variables for name, network in self.networks.items()}
+        with tf.GradientTape(persistent=True) as tape:
+            terms, images = self._creators(x, y, weight)
+            d_s2 = self._judge("s2", images, targets, seed, weight)
+            d_s1 = self._judge("s1", images, targets, seed)
+        wanted = {
+            "generator": terms["loss"],
+            "inverse": terms["loss"],
+            "discriminator_s2": d_s2,
+            "discriminator_s1": d_s1,
+        }
+        for name, loss in wanted.items():
+            gradients = tape.gradient(loss, [v.value for v in variables[name]])
+            if update_d or not name.startswith("discriminator"):
+                self.optimisers[name][0].apply(gradients, variables[name])
+        self.update_average(self.optimisers["generator"][0].iterations)
+        return {**terms, "d_s2": d_s2, "d_s1": d_s1}
+
+    def step(self, batch: Batch, step: int, epoch: int) -> Losses:
+        self.prepare_step(step)
+        targets = tf.constant(draw_targets(self.conf, step), tf.float32)
+        seed = tf.constant([self.conf.seed % 2**31, step], tf.int32)
+        arrays = (tf.constant(a) for a in (batch.x, batch.y, batch.weight))
+        result: Losses = self._update(*arrays, targets, seed, epoch not in self.conf.train_g_multiple_time)
+        return result

@@ -1,0 +1,71 @@
+"""Cycle GAN between the optical and the radar image of t1: networks, the images that they see, and their losses.
+
+G: (S1 t0, S1 t1, S2 t0) -> S2 t1 has the layers of the published generator; F: (S2 t1, S1 t0, S2 t0) -> S1 t1 has the
+same layers and an open end, since its target is in standardised dB. Two patch discriminators judge S2 t1 and S1 t1 alone,
+without a condition, so that they learn from tiles whose own t1 is cloudy too. keras.ops only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from models import losses
+from models.config import ModelConf
+from models.generator import build_generator
+
+SAR_BANDS = 2  # VV and VH
+
+
+def build_inverse(conf: ModelConf, channels_in: int, channels_out: int) -> keras.Model:
+    """F, from channels_out optical bands of t1 and x without S1(t1) to S1(t1).
+
+    input    (B, H, W, channels_out + channels_in - 2)
+    output   (B, H, W, 2) standardised dB
+    check    published values, 8 in and 4 out of G: 10 in, 2 out, 11,412,866 parameters
+    """
+    open_end = conf.model_copy(update={"last_activation": "linear"})
+    return build_generator(open_end, channels_out + channels_in - SAR_BANDS, SAR_BANDS, name="inverse")
+
+
+def sar_t1(x: Any, start: int) -> Any:
+    """S1(t1) of x: the last SAR channels before the optical ones (scaler mode standard)."""
+    return x[..., start - SAR_BANDS : start]
+
+
+def with_sar_t1(x: Any, start: int, sar: Any) -> Any:
+    """x with another S1(t1)."""
+    return ops.concatenate([x[..., : start - SAR_BANDS], sar, x[..., start:]], axis=-1)
+
+
+def inverse_input(x: Any, start: int, optical: Any) -> Any:
+    """Input of F: an optical image of t1, then x without S1(t1)."""
+    return ops.concatenate([optical, x[..., : start - SAR_BANDS], x[..., start:]], axis=-1)
+
+
+def without_change(x: Any, start: int, bands: int) -> tuple[Any, Any, Any, Any]:
+    """Inputs of G and F where nothing happened, and what they must give: (x_g, S2 t0, x_f, S1 t0)."""
+    s1, s2 = x[..., :SAR_BANDS], x[..., start : start + bands]
+    return with_sar_t1(x, start, s1), s2, inverse_input(x, start, s2), s1
+
+
+def filled(image: Any, x: Any, weight: Any, start: int) -> Any:
+    """An observed S2(t1) with S2(t0) where it is cloudy or missing."""
+    t0 = x[..., start : start + image.shape[-1]]
+    return ops.where(weight[..., None] > 0, image, t0)
+
+
+def map_weight(weight: Any, decision: Any) -> Any:
+    """(B, h, w): how far each decision looks at clear label, 0..1; what is less than half clear does not count."""
+    size = (int(decision.shape[1]), int(decision.shape[2]))
+    share = ops.image.resize(
+        weight[..., None], size, interpolation="bilinear", antialias=True, data_format="channels_last"
+    )[..., 0]
+    return ops.where(share >= 0.5, share, ops.zeros_like(share))
+
+
+def everywhere(predicted: Any, target: Any) -> Any:
+    """Mean absolute error over all pixels and bands: radar sees through clouds."""
+    return losses.l1(predicted, target, ops.ones_like(predicted[..., 0]))

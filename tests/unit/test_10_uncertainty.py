@@ -1,0 +1,74 @@
+"""Coverage, temperature and sparsification against normal draws, brute force and hand-made pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from utils.science import uncertainty as u
+
+
+def test_coverage_counts_within_one_and_1_96_sigma() -> None:
+    ratios = np.array([0.0, 0.5, 1.0, 1.5, 1.9, 2.5, 3.0, 4.0])
+    assert u.coverage(ratios) == {"68": 3 / 8, "95": 5 / 8}
+    assert u.coverage(ratios, 2.0) == {"68": 5 / 8, "95": 7 / 8}
+    assert u.coverage(np.array([])) == {}
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_temperature_of_normal_errors(factor: float) -> None:
+    ratios = np.abs(np.random.default_rng(1).normal(0, factor, 40_000))
+    found = u.fit_temperature(ratios)
+    print(f"temperature {found:.4f} of normal errors of {factor} sigma (limit 1.5 %)")
+    assert found == pytest.approx(factor, rel=0.015)
+
+
+def test_heavy_tails_miss_both_coverages_by_the_same() -> None:
+    ratios = np.abs(np.random.default_rng(2).laplace(0, 1, 40_000))
+    found = u.coverage(ratios, u.fit_temperature(ratios))
+    misses = [found[name] - wanted for name, (_, wanted) in u.LEVELS.items()]
+    print(f"coverage of Laplace errors {found}")
+    assert misses[0] == pytest.approx(-misses[1], abs=1e-4)
+    brute = min(
+        max(abs(u.coverage(ratios, t)[n] - w) for n, (_, w) in u.LEVELS.items()) for t in np.arange(0.5, 3, 0.01)
+    )
+    assert max(map(abs, misses)) <= brute + 1e-4
+    assert u.fit_temperature(np.array([])) == 1.0
+
+
+def _brute_curve(squared: np.ndarray, score: np.ndarray) -> np.ndarray:
+    out = []
+    for removed in np.arange(100) / 100:
+        kept = np.argsort(score)[: max(1, round(squared.size * (1 - removed)))]
+        out.append(np.sqrt(squared[kept].mean() / squared.mean()))
+    return np.array(out)
+
+
+def test_sparsification_against_brute_force() -> None:
+    rng = np.random.default_rng(3)
+    squared, score = rng.gamma(1, 1, 1000), rng.random(1000)
+    assert np.allclose(u.sparsification(squared, score), _brute_curve(squared, score))
+    assert u.ause(squared, squared) == 0.0
+    assert u.ause(squared, 3 + 7 * squared) == 0.0  # only the order counts
+    reversed_, random = u.ause(squared, -squared), u.ause(squared, score)
+    constant = u.ause(squared, np.ones(1000))
+    assert reversed_ is not None and random is not None and constant is not None
+    assert 0 < constant < reversed_
+    assert random == pytest.approx(constant, abs=0.1)
+    # one sigma for all pixels: nothing is sorted, the curve stays at 1
+    assert constant == pytest.approx(1 - _brute_curve(squared, squared).mean())
+    assert u.ause(np.array([]), np.array([])) is None
+
+
+def test_strata_are_judged_apart() -> None:
+    error = np.array([[0.01], [0.02], [0.30], [0.40]])
+    sigma = np.array([[0.02], [0.02], [0.1], [0.1]])
+    rough = np.array([False, False, True, True])
+    found = u.strata_report(
+        error, sigma, np.array([1.0]), {"all": rough | ~rough, "rough": rough, "none": rough & ~rough}
+    )
+    assert found["all"]["coverage"] == {"68": 0.5, "95": 0.5}
+    assert found["rough"]["coverage"] == {"68": 0.0, "95": 0.0}
+    assert found["none"] == {"pixels": 0, "coverage": {}, "ause": None, "ause_constant": None}
+    wider = u.strata_report(error, sigma, np.array([2.1]), {"rough": rough})
+    assert wider["rough"]["coverage"] == {"68": 0.0, "95": 1.0}
