@@ -258,23 +258,28 @@ def open_shards(set_dir: Path) -> ShardSet | None:
     return _shard_set(folder, (state.st_mtime_ns, state.st_ino))
 
 
+_PLACED: set[tuple[str, str]] = set()  # samples whose rasters were found to lie in one place
+
+
 def read_arrays(set_dir: Path, sample_id: str) -> Arrays:
     """Part -> (H, W, C) of the rasters of a sample.
 
-    raises  InputError when one is missing or unreadable, or when they differ in transform or shape; build_dataset has
-            compared their coordinate systems (tiles.read_tile), which takes longer than to read them
+    raises  InputError when one is missing or unreadable, or when they differ in shape, or in transform when a process
+            first reads them; build_dataset has compared their coordinate systems (tiles.read_tile), which takes longer
+            than to read them
     """
-    n_dates = n_dates_of(set_dir, sample_id)
+    n_dates, key = n_dates_of(set_dir, sample_id), (str(set_dir), sample_id)
     arrays, places = {}, {}
-    for part in folders(n_dates):
-        planes, transform = raster.read_placed(sample_path(set_dir, part, sample_id, n_dates))
+    for part, folder in folders(n_dates).items():
+        planes, transform = raster.read_placed(f"{set_dir}/{folder}/{sample_id}.tif", key not in _PLACED)
         arrays[part] = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
         places[part] = (transform, planes.shape[1:])
     if len(set(places.values())) != 1:
-        listed = ", ".join(f"{part} {r}x{c} at {t[0]:g} {t[3]:g}" for part, (t, (r, c)) in places.items())
+        listed = ", ".join(f"{part} {r}x{c} at {t[:1]} {t[3:4]}" for part, (t, (r, c)) in places.items())
         raise InputError(
             f"{set_dir}: rasters of {sample_id} are not on one grid: {listed}.", "Run tile and build_dataset again."
         )
+    _PLACED.add(key)
     if arrays["mask"].shape[-1] != len(mask_bands(n_dates)):
         raise InputError(
             f"{sample_path(set_dir, 'mask', sample_id)}: {arrays['mask'].shape[-1]} bands instead of {len(mask_bands(n_dates))}.",
