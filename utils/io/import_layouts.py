@@ -13,7 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.io.importer import CLOUD, Acquisition, DatedSet, Plane, Rules, clear_share, nearest_in_time
+from utils.io.importer import (
+    CLOUD,
+    Acquisition,
+    DatedSet,
+    Plane,
+    Rules,
+    clear_share,
+    mean_of,
+    nearest_in_time,
+    several_nearest,
+)
 from utils.io.netcdf import Cube
 from utils.science.tracks import pass_at
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError
@@ -48,12 +58,15 @@ def _metadata(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not readable as JSON ({error}).", "Fetch the sample again.") from error
 
 
-def belgium(root: Path, site: str, rules: Rules, min_clear: float, relative_orbit: int | None) -> list[DatedSet]:
+def belgium(
+    root: Path, site: str, rules: Rules, min_clear: float, relative_orbit: int | None, s1_mean: int = 1
+) -> list[DatedSet]:
     """Optical dates whose surely clear share (SCL vegetation, bare, water over the patch) is at least min_clear.
 
     The times of the radar series give its tracks (utils.science.tracks). All dates take the nearest acquisition in
     time of ONE track, so that no pair mixes viewing geometries: the given track, else the one whose distances to the
     optical dates add up to the least.
+    s1_mean is the number of nearest acquisitions of the track whose mean power a date takes.
     raises  ConfigError for a track that is not there, NothingFoundError when no date is clear enough
     """
     root = _folder(root)
@@ -76,7 +89,10 @@ def belgium(root: Path, site: str, rules: Rules, min_clear: float, relative_orbi
             f"import_data.relative_orbit: no track {relative_orbit}; there are {sorted(track)}.", "Choose one of them."
         )
     chosen = relative_orbit or min(track, key=lambda number: (_total_gap_s(optical, track[number]), number))
-    return [DatedSet(f"{s2.day:%Y%m%d}", site, nearest_in_time(track[chosen], s2.start), s2) for s2 in optical]
+    return [
+        DatedSet(f"{s2.day:%Y%m%d}", site, mean_of(several_nearest(track[chosen], s2.start, s1_mean)), s2)
+        for s2 in optical
+    ]
 
 
 def _times(path: Path) -> list[dt.datetime]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,7 @@ class Plane:
 class Acquisition:
     """One date of one sensor at one site.
 
+    planes  one a band; several radar planes of one band are averaged in linear power
     start   ISO 8601 UTC; nominal = True when the source states only a month
     """
 
@@ -199,14 +200,34 @@ def site_grid(sets: Iterable[DatedSet], band: str, rules: Rules) -> Grid:
 def load_s1(acquisition: Acquisition, target: Grid, rules: Rules) -> dict[str, F32]:
     """VV and VH in linear power on the target grid: bilinear on power where the grids differ, NaN = nodata.
 
+    Several planes of a band (utils.io.importer.mean_of) give their mean over those that have a value.
     raises  InputError when a polarisation is missing or the grids are in different coordinate systems
     """
     out = {}
     for band in ("VV", "VH"):
-        plane = _need(acquisition, band)
-        values, grid = read_plane(plane, rules)
-        out[band] = _resampled(to_power(values, rules), grid, target, plane)
+        _need(acquisition, band)
+        found = []
+        for plane in (plane for plane in acquisition.planes if plane.name == band):
+            values, grid = read_plane(plane, rules)
+            found.append(_resampled(to_power(values, rules), grid, target, plane))
+        out[band] = found[0] if len(found) == 1 else _mean(np.stack(found))
     return out
+
+
+def _mean(planes: F32) -> F32:
+    """(H, W) mean over the first axis of what is finite; NaN where nothing is."""
+    count = np.isfinite(planes).sum(axis=0)
+    total = np.nansum(planes.astype(np.float64), axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def mean_of(acquisitions: Sequence[Acquisition]) -> Acquisition:
+    """One acquisition whose bands are the mean of several; the first gives its name, time and orbit."""
+    first = acquisitions[0]
+    if len(acquisitions) == 1:
+        return first
+    planes = tuple(plane for acquisition in acquisitions for plane in acquisition.planes)
+    return replace(first, name=f"{first.name}_MEAN{len(acquisitions)}", planes=planes)
 
 
 def load_s2(acquisition: Acquisition, bands: Sequence[str], target: Grid, rules: Rules) -> tuple[dict[str, F32], U8]:
@@ -268,10 +289,19 @@ def nearest_in_time(acquisitions: Sequence[Acquisition], start: str) -> Acquisit
 
     raises  NothingFoundError when there is none
     """
+    return several_nearest(acquisitions, start, 1)[0]
+
+
+def several_nearest(acquisitions: Sequence[Acquisition], start: str, count: int) -> list[Acquisition]:
+    """The `count` acquisitions closest in time (all, where there are fewer), the closest first, earlier ones on a tie.
+
+    raises  NothingFoundError when there is none
+    """
     if not acquisitions:
         raise NothingFoundError(f"No Sentinel-1 acquisition for {start}.", "Give Sentinel-1 input for every date.")
     when = dt.datetime.fromisoformat(start)
-    return min(acquisitions, key=lambda a: (abs(dt.datetime.fromisoformat(a.start) - when), a.start, a.name))
+    order = sorted(acquisitions, key=lambda a: (abs(dt.datetime.fromisoformat(a.start) - when), a.start, a.name))
+    return order[:count]
 
 
 def make_pairs(
