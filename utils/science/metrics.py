@@ -199,6 +199,10 @@ class Scorer:
         rows = [blocks[name] for name in sorted(blocks) if blocks[name][0] > 0]
         return np.stack(rows) if rows else np.zeros((0, _columns(len(self.bands))))
 
+    def sums(self, stratum: str = "all") -> dict[str, Matrix]:
+        """Block -> its sums, columns as figures_of takes them; blocks without a pixel are left out."""
+        return {name: totals for name, totals in sorted(self._sums.get(stratum, {}).items()) if totals[0] > 0}
+
     def scores(self, stratum: str = "all") -> dict[str, float]:
         """All figures of one stratum, pooled over everything added; NaN where there is nothing."""
         totals = self._matrix(stratum).sum(axis=0)
@@ -274,6 +278,11 @@ def _figures(totals: Matrix, bands: int) -> dict[str, Matrix]:
         "sharpness": _divide(head[6], head[7]),
         "skill": 1.0 - _divide(square.sum(axis=-1), reference.sum(axis=-1)),
     }
+
+
+def figures_of(totals: Matrix, bands: int) -> dict[str, Matrix]:
+    """Figures from sums of Scorer.sums (..., columns), added up in any way: one value per leading index."""
+    return _figures(totals, bands)
 
 
 def block_interval(

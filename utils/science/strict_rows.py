@@ -16,6 +16,27 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """Features (N, F) of some pixels, by name."""
+
+    names: tuple[str, ...]
+    bands: tuple[str, ...]
+    x: F32
+
+    def columns(self, wanted: Sequence[str]) -> F32:
+        """(N, len(wanted)); ValueError for a feature that is not there."""
+        return np.ascontiguousarray(self.x[:, [self.names.index(name) for name in wanted]])
+
+    def of_set(self, chosen: str) -> F32:
+        """Those of a set of features."""
+        return self.columns(names_of(chosen, self.bands))
+
+    def one(self, name: str) -> Matrix:
+        """(N,) float64."""
+        return self.x[:, self.names.index(name)].astype(np.float64)
+
+
+@dataclass(frozen=True)
 class Rows:
     """Drawn pixels.
 
@@ -39,18 +60,11 @@ class Rows:
         keep = chosen[self.pair]
         if limit is not None and chosen.any():
             keep &= self.rank < max(1, -(-limit // int(chosen.sum())))
-        found = np.flatnonzero(keep)
-        return found if limit is None else found[: limit + int(chosen.sum())]
+        return np.flatnonzero(keep)
 
-    def features(self, chosen: str, at: NDArray[np.intp]) -> F32:
-        """(len(at), F) of a set of features."""
-        return select(self.x, self.names, names_of(chosen, self.bands), at)
-
-
-def select(x: F32, have: Sequence[str], want: Sequence[str], at: NDArray[np.intp] | None = None) -> F32:
-    """Columns by name, rows by position."""
-    places = [have.index(name) for name in want]
-    return np.ascontiguousarray(x[:, places] if at is None else x[np.ix_(at, places)])
+    def sheet(self, at: NDArray[np.intp]) -> Sheet:
+        """Features of some rows."""
+        return Sheet(self.names, self.bands, self.x[at])
 
 
 def all_names(bands: Sequence[str], sets: Iterable[str]) -> tuple[str, ...]:
