@@ -59,7 +59,7 @@ def _dated_sets(ctx: Context, rules: "Rules") -> "list[DatedSet]":
         raise ConfigError("import_data.root is not set.", "Set it to the folder of the rasters.")
     root = ctx.resolve(conf.root)
     if conf.layout == "belgium":
-        return import_layouts.belgium(root, conf.site, rules, conf.min_clear, conf.relative_orbit)
+        return import_layouts.belgium(root, conf.site, rules, conf.min_clear, conf.relative_orbit, conf.s1_mean)
     if conf.layout == "finland":
         return import_layouts.finland(root, rules, conf.direction, conf.min_clear)
     two = conf.layout == "two_dates"

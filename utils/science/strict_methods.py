@@ -22,7 +22,7 @@ CTX = Recipe(iterations=150, rate=0.1, leaves=31, min_leaf=20, l2=0.0)
 # method -> features, recipe, only clear dates
 PLAIN: dict[str, tuple[str, Recipe, bool]] = {
     "histgbm_ctx": ("ctx", CTX, True),
-    "no_s1": ("no_s1", CTX, True),
+    "no_s1": ("no_s1", RES, False),
     "season_only": ("season", RES, False),
     "histgbm_res": ("res", RES, False),
     "res_no_calendar": ("res_no_calendar", RES, False),
@@ -35,10 +35,11 @@ SETS = ("res", "res_no_calendar", "season", "means", "ctx", "no_s1")
 
 @dataclass(frozen=True)
 class Settings:
-    """How much every model sees; inner = the fits behind the gate and the shrink factor."""
+    """How many pixels a model, a member of a bag, and each fit behind gate and shrink factor see."""
 
     pixels: int = 60000
-    inner_pixels: int = 20000
+    bag_pixels: int = 20000
+    inner_pixels: int = 10000
     guard_days: int = 15
     seed: int = 1
 
@@ -68,10 +69,10 @@ class Bag:
         return gated.bagged(members, np.clip(self.p_changed.predict(sheet)[:, 0], 0.0, 1.0))
 
 
-def changed_rows(sheet: Sheet, change: Matrix) -> Matrix:
+def changed_rows(sheet: Sheet, change: NDArray[np.floating]) -> Matrix:
     """(N, 1) 1.0 where the true pair counts as changed."""
     before = np.stack([sheet.one(name) for name in sheet.bands], axis=-1)[None]
-    return metrics.changed_mask(before, before + change[None], sheet.bands)[0].astype(np.float64)[:, None]
+    return np.asarray(metrics.changed_mask(before, before + change[None], sheet.bands)[0], dtype=np.float64)[:, None]
 
 
 def learn(rows: Rows, at: Positions, features: str, recipe: Recipe, seed: int) -> SetModel:
@@ -180,7 +181,7 @@ def fit_fold(half: Half, fold: Fold) -> FoldModels:
     for name, (features, recipe, only_clear) in PLAIN.items():
         at = rows.of_pairs(clear_pairs if only_clear else set(fold.train_pairs), settings.pixels)
         plain[name] = learn(rows, at, features, recipe, settings.seed)
-    bag = fit_bag(rows, fold.train_pairs, settings.pixels, settings.seed)
+    bag = fit_bag(rows, fold.train_pairs, settings.bag_pixels, settings.seed)
     unseen, res, truth, sheet = half.unseen(fold)
     gate = gated.fit_gate(gate_sheet(unseen, sheet), unseen.mean, truth, settings.seed)
     return FoldModels(plain, bag, gate, gated.shrink(res, truth))

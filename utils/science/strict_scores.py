@@ -93,7 +93,7 @@ def drawn_totals(sums: Matrix, draws: int, seed: int) -> Matrix:
     first = generator.multinomial(dates, np.full(dates, 1 / dates), size=draws).astype(np.float64)
     second = generator.multinomial(blocks, np.full(blocks, 1 / blocks), size=draws).astype(np.float64)
     by_date = np.tensordot(first, sums, axes=(1, 0))
-    return np.einsum("rbc,rb->rc", by_date, second)
+    return np.asarray(np.einsum("rbc,rb->rc", by_date, second))
 
 
 def figures(sums: Sums, bands: int, draws: int, seed: int) -> dict[str, dict[str, Any]]:

@@ -86,7 +86,7 @@ class Forest:
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ValueError(f"features {x.shape}, the trees take (N, {self.features})")
         out = np.full(len(x), self.baseline)
-        _sum_trees(np.ascontiguousarray(x), *(self.arrays[name] for name in _FIELDS), out)
+        _sum_trees(np.ascontiguousarray(x), *(self.arrays[name] for name in _FIELDS), out)  # type: ignore[call-arg]
         return out
 
     def to_arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
