@@ -41,8 +41,20 @@ LAYER_WORDS = {"padding", "stride", "kernel", "nfilter"}
 PUBLISHED_DISCRIMINATOR = {1: (1, 2, 4, 64), 2: (1, 2, 4, 256), 3: (1, 2, 4, 256), 4: (1, 1, 4, 512), 5: (1, 1, 4, 1)}
 
 
+class Trees(Section):
+    """Boosted trees of model histgbm_res."""
+
+    iterations: int = key(60, "Trees of a band.", ge=1)
+    rate: float = key(0.08, "Learning rate.", gt=0)
+    leaves: int = key(15, "Largest number of leaves of a tree.", ge=2)
+    min_leaf: int = key(200, "Fewest pixels of a leaf.", "pixels", ge=1)
+    l2: float = key(10.0, "L2 penalty of the leaves.", ge=0)
+    pixels: int = key(60000, "Pixels that the trees see, the same number of every sample.", "pixels", ge=100)
+    tiles: int = key(2000, "Samples that pixels are drawn from, at most.", "tiles", ge=1)
+
+
 class ModelConf(Section):
-    """model.yaml: one network."""
+    """model.yaml: one network, or boosted trees."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -105,6 +117,7 @@ class ModelConf(Section):
         True, "Weight channels by their mean over the window: train and predict with one window size."
     )
     uncertainty: bool = key(False, "Head for a standard deviation; not available yet.")
+    trees: Trees = key(Trees(), "Boosted trees of model histgbm_res; networks do not read it.")
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConf:

@@ -23,6 +23,7 @@ class ModelSpec:
 
     scaler       the mode of normalisation it was designed for
     adversarial  trained against a discriminator
+    trees        boosted trees (models/trees.py) in place of a network; builder is never called then
     builder      (conf, channels_in, channels_out, optical_start) -> Keras model, free of height and width
     """
 
@@ -31,6 +32,7 @@ class ModelSpec:
     adversarial: bool
     summary: str
     builder: Callable[[ModelConf, int, int, int], Any]
+    trees: bool = False
 
 
 def _published(conf: ModelConf, channels_in: int, channels_out: int, start: int) -> Any:
@@ -51,6 +53,10 @@ def _dsen2cr(conf: ModelConf, channels_in: int, channels_out: int, start: int) -
     return build_dsen2cr(conf, channels_in, channels_out, start)
 
 
+def _no_network(conf: ModelConf, channels_in: int, channels_out: int, start: int) -> Any:
+    raise ConfigError(f"model: '{conf.model}' is no network.", "It is fitted by ./s2cr train and needs no layers.")
+
+
 REGISTRY: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
@@ -59,6 +65,9 @@ REGISTRY: dict[str, ModelSpec] = {
         ),
         ModelSpec("resunet", "fixed", False, "residual U-Net, the recommended default; step 0 copies S2(t0)", _resunet),
         ModelSpec("dsen2cr", "standard", False, "residual network at full resolution, peer for comparison", _dsen2cr),
+        ModelSpec(
+            "histgbm_res", "fixed", False, "boosted trees for few scenes: minutes on a CPU, no GPU", _no_network, True
+        ),
     )
 }
 

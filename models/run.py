@@ -48,6 +48,11 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def trees(self) -> Path:
+        """In place of model.keras in a run of trees."""
+        return self.path / "model.npz"
+
+    @property
     def card(self) -> Path:
         return self.path / "model_card.json"
 
@@ -64,7 +69,9 @@ class RunFolder:
         return self.path / "tb"
 
     def outputs(self) -> list[Path]:
-        """The six files that a finished run consists of."""
+        """The files that a finished run consists of."""
+        if self.trees.is_file() and not self.model.is_file():  # trees need no scaler
+            return [self.model_yaml, self.train_yaml, self.trees, self.card, self.history]
         return [self.model_yaml, self.train_yaml, self.scaler, self.model, self.card, self.history]
 
 

@@ -16,6 +16,7 @@ if not __package__:
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,17 @@ def run(ctx: Context) -> Report:
 
 
 def _load(folder: Path, batch_size: int, index: Any) -> Any:
-    from models.predictor import Predictor
+    from models.trees import KIND, TreePredictor, card_kind
 
-    predictor = Predictor(folder, batch_size)
+    predictor: Any
+    if card_kind(folder) == KIND:
+        from utils.io import samples
+
+        predictor = TreePredictor(folder, index, partial(samples.read_sample, index.set_dir))
+    else:
+        from models.predictor import Predictor
+
+        predictor = Predictor(folder, batch_size)
     predictor.check_bands(index.bands_sar, index.bands_optical)
     return predictor
 
@@ -87,7 +96,9 @@ def _predict(
     read = [samples.read_sample(index.set_dir, i) for i in ids]
     images = predictor.predict([(sample, pair.ds1_median_db) for sample, pair in zip(read, pairs, strict=True)])
     for info, pair, image in zip(infos, pairs, images, strict=True):
-        more = tags("reflectance", [pair.date1, pair.date2], MODEL=predictor.card["model"], RUN=predictor.card["name"])
+        own = predictor.tags(pair.id) if hasattr(predictor, "tags") else {}
+        card = predictor.card
+        more = tags("reflectance", [pair.date1, pair.date2], MODEL=card["model"], RUN=card["name"], **own)
         path, bands = folder / f"{info.id}.tif", predictor.bands
         raster.write(
             path,

@@ -1,31 +1,65 @@
 """Judge the models on unseen ground AND unseen season of small places with many dates, both ways.
 
-Reads   import_data.root, layouts belgium and finland
+Reads   import_data.root of each CONF, layouts belgium and finland
 Writes  <work>/strict/<place>/<fold>-s<seed>.json  sums of one fold, written at once: a stopped run goes on
-        <work>/reports/strict.json  figures with intervals over t1 dates and blocks, goals beside them
-Example  ./s2cr strict confs/strict_belgium.yaml confs/strict_finland.yaml
+        <work>/reports/strict.json, strict.png     figures with intervals over t1 dates and blocks, goals beside them
+        --page: a page with the table of all CONF between two marks, and its plot beside it
+A network enters with --predictions NAME=DIR: DIR/<fold>/<t0>_<t1>.npy, (rows, columns, bands) reflectance float32 of every
+test pair. --folds lists them with their pairs. Fails  65 no many dates, 66 data or predictions missing, a fold that leaks
+Example  ./s2cr strict confs/strict_belgium.yaml confs/strict_finland.yaml --page docs/results.md
+Example  ./s2cr strict confs/strict_belgium.yaml --seeds 1,2,3 --predictions resunet=work/pred_resunet
 """
 
 if not __package__:
     import _direct  # noqa: F401
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from scripts._stage import guarded
 
+_TEXT, *_EXAMPLES = __doc__.split("\nExample")
+_HEAD, _, _REST = _TEXT.partition("\n\n")
 
-@click.command("strict", help=__doc__)
-@click.argument("confs", nargs=-1, required=True, type=click.Path(path_type=Path))
-def run(confs: tuple[Path, ...]) -> None:
-    from scripts import _strict
-    from utils.workflow import config
 
+@click.command(
+    "strict",
+    help=f"{_HEAD}\n\n\b\n{_REST.strip()}",
+    epilog="\b\nExample:\n" + "\n".join(f"  {line.strip()}" for line in _EXAMPLES),
+)
+@click.argument("confs", nargs=-1, required=True, metavar="CONF...", type=click.Path(path_type=Path))
+@click.option("--seeds", metavar="A,B", help="Instead of strict.seeds.")
+@click.option("--folds", is_flag=True, help="List the folds as JSON and stop.")
+@click.option("--reduced", is_flag=True, help="A tenth of the pixels: quick, for a look, in folders of its own.")
+@click.option("--predictions", multiple=True, metavar="NAME=DIR", help="Also judge predictions from files.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Page to write the table into.")
+def run(
+    confs: tuple[Path, ...],
+    seeds: str | None,
+    folds: bool,
+    reduced: bool,
+    predictions: tuple[str, ...],
+    page: Path | None,
+) -> None:
     with guarded("strict") as log:
-        for path in confs:
-            conf = config.load(path)
-            layout = config.layout_of(conf)
-            place = _strict.chosen_place(conf, _strict.load_places(conf))
-            judged = _strict.Strict(conf, place, layout.work / "strict" / place.name, log)
-            for fold, seed, _ in judged.results(conf.strict.seeds):
-                log.info("%s seed %d: done", fold.name, seed)
+        from scripts import _strict_report
+        from utils.workflow.errors import UsageError
+
+        if bad := [text for text in predictions if "=" not in text]:
+            raise UsageError(f"--predictions {bad[0]}: not NAME=DIR.", "Write --predictions resunet=work/pred_resunet.")
+        given = {name: Path(folder) for name, _, folder in (text.partition("=") for text in predictions)}
+        changes = _strict_report.overrides(seeds, reduced)
+        places = [_strict_report.PlaceRun(path, changes, reduced, log) for path in confs]
+        if folds:
+            click.echo(json.dumps([fold for place in places for fold in place.folds()], indent=1))
+            return
+        reports: list[dict[str, Any]] = []
+        for place in places:
+            reports.append(place.report(given))
+            for line in _strict_report.lines(reports[-1]):
+                click.echo(line)
+        if page is not None:
+            _strict_report.write_page(page, reports, confs)
+            click.echo(page)

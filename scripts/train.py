@@ -73,15 +73,36 @@ def _train(
     data_key: str,
     fresh: bool = False,
 ) -> dict[str, float]:
+    from models import registry
+    from models.session import DataSet, load_confs
+    from utils.io import samples
+
+    confs = load_confs(*yamls)
+    if registry.spec_of(confs[0]).trees:
+        return _train_trees(name, folder, yamls, sets, log)
     from models import backend
 
     backend.start()
-    from models.session import DataSet, make_task
+    from models.session import make_task
     from models.training import Training
-    from utils.io import samples
 
     train, val = (DataSet(samples.load_index(path), partial(samples.read_sample, path)) for path in sets)
     return Training(make_task(name, folder, yamls, (train, val), norm, log, data_key), fresh).fit()
+
+
+def _train_trees(
+    name: str, folder: RunFolder, yamls: tuple[Path, Path], sets: tuple[Path, Path], log: logging.Logger
+) -> dict[str, float]:
+    """Boosted trees: no network, no scaler, one thread (their short loops wait for one another on shared processors)."""
+    from threadpoolctl import threadpool_limits
+
+    from models import trees
+    from models.session import DataSet, load_confs
+    from utils.io import samples
+
+    train, val = (DataSet(samples.load_index(path), partial(samples.read_sample, path)) for path in sets)
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return trees.train(name, folder, yamls, load_confs(*yamls), (train, val), log)
 
 
 def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
