@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from models.config import ModelConf, TrainConf
 from models.inputs import RawSample
 from models.run import RunFolder, load_card, write_card, write_history
-from utils.science import gated, res_features, strict_rows
-from utils.science.res_features import Planes, SceneFacts, View
-from utils.science.strict_rows import Pair, Rows, Sheet
+from models.tree_scenes import Data, Scenes, day_of, draw_rows
+from utils.science import gated, res_features
+from utils.science.res_features import SceneFacts, View
+from utils.science.strict import date_groups
+from utils.science.strict_places import OUTSIDE_SHRINK, Range, range_of
+from utils.science.strict_rows import Rows, Sheet
 from utils.science.trees import Forest, Recipe, fit_bands, predict_bands
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 from utils.workflow.files import atomic_bytes
@@ -32,121 +35,14 @@ F32 = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 KIND = "trees"
-OUTSIDE_SHRINK = 0.5
-RANGE_MARGIN = 0.5  # of the spread within a scene: how far scene means may leave the training range
-_FACT_TILES, _FACT_PIXELS = 64, 4096
+GUARD_DAYS, MIN_GROUPS, MAX_FOLDS = 15, 3, 5
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
-
-
-class Data(Protocol):
-    """A set of samples: its index (utils.io.samples.DatasetIndex) and a reader by id."""
-
-    @property
-    def index(self) -> Any: ...
-    @property
-    def read(self) -> Callable[[str], RawSample]: ...
 
 
 def recipe_of(model: ModelConf) -> Recipe:
     """How the trees of a model.yaml are grown."""
     own = model.trees
     return Recipe(own.iterations, own.rate, own.leaves, own.min_leaf, own.l2)
-
-
-def day_of(text: str) -> dt.date | None:
-    """The day of a date of a pair, None where it is not ISO 8601."""
-    try:
-        return dt.date.fromisoformat(text[:10])
-    except ValueError:
-        return None
-
-
-class Scenes:
-    """Views of the samples of one set: days and scene facts of each pair, measured on up to 64 of its tiles."""
-
-    def __init__(self, index: Any, read: Callable[[str], RawSample]) -> None:
-        self.index, self.read = index, read
-        self.bands = tuple(index.bands_optical)
-        self._pair = {sample.id: sample.pair for sample in index.samples}
-        self._facts: dict[str, SceneFacts] = {}
-
-    def facts(self, pair: str) -> SceneFacts:
-        """Facts of the scene of a pair, from pixels evenly spread over its tiles."""
-        if pair not in self._facts:
-            ids = sorted(name for name, owner in self._pair.items() if owner == pair)
-            step = max(1, len(ids) // _FACT_TILES)
-            parts = [self._pixels(self.read(name)) for name in ids[::step]]
-            columns = [np.concatenate([part[i] for part in parts]) for i in range(4)]
-            self._facts[pair] = res_features.facts_of(*columns[:3], self.bands, columns[3])
-        return self._facts[pair]
-
-    @staticmethod
-    def _pixels(sample: RawSample) -> tuple[Any, ...]:
-        seen = (sample.cloud_t0 == 0) & sample.window
-        step = max(1, int(np.sqrt(seen.size / _FACT_PIXELS)))
-        part = (slice(None, None, step), slice(None, None, step))
-        planes = (sample.s1_t0, sample.s1_t1, sample.s2_t0)
-        flat = [plane[part].reshape(-1, plane.shape[-1]) for plane in planes]
-        return (*flat, seen[part].ravel())
-
-    def view(self, sample_id: str, sample: RawSample) -> View:
-        """What the trees may see of a sample."""
-        pair = self.index.pairs[self._pair[sample_id]]
-        return View(
-            sample.s1_t0, sample.s1_t1, sample.s2_t0, self.bands, np.asarray(sample.cloud_t0 == 0),
-            day_of(pair.t0), day_of(pair.t1), self.facts(pair.id),
-        )  # fmt: skip
-
-    def dates(self, sample_id: str) -> Pair:
-        """Days of t0 and t1 as text: what date groups are made of."""
-        pair = self.index.pairs[self._pair[sample_id]]
-        return str(pair.t0)[:10], str(pair.t1)[:10]
-
-    def owner(self, sample_id: str) -> str:
-        return self._pair[sample_id]
-
-
-def draw_rows(scenes: Scenes, ids: Sequence[str], pixels: int, seed: int) -> Rows:
-    """Pixels from every sample, the same number of each; `pair` of the rows counts samples."""
-    names = strict_rows.all_names(scenes.bands, ("res", "season", "res_no_calendar", "means", "relative"))
-    share = -(-pixels // len(ids))
-
-    def read(key: Pair) -> tuple[Planes, Matrix, NDArray[np.bool_]]:
-        sample = scenes.read(key[0])
-        usable = (sample.cloud_t0 == 0) & (sample.cloud_t1 == 0) & sample.window
-        change = sample.s2_t1.astype(np.float64) - sample.s2_t0
-        return res_features.planes_of(scenes.view(key[0], sample)), change, np.asarray(usable)
-
-    keys = [(name, scenes.dates(name)[1]) for name in ids]
-    return strict_rows.draw(keys, lambda _: share, read, names, scenes.bands, seed)
-
-
-@dataclass(frozen=True)
-class Range:
-    """Scene means of S2(t0) and NDVI of the training, with the margin that counts as inside."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    def holds(self, facts: SceneFacts) -> bool:
-        """False when a scene mean lies outside, or is unknown."""
-        mean = np.asarray(facts.guide_mean)
-        return bool(((mean >= np.asarray(self.low)) & (mean <= np.asarray(self.high))).all())
-
-
-def range_of(facts: Sequence[SceneFacts]) -> Range:
-    """Smallest and largest scene mean, widened by half the mean spread within a scene.
-
-    raises  ValueError when no scene has a clear pixel
-    """
-    means = np.array([one.guide_mean for one in facts])
-    spread = np.array([one.guide_std for one in facts])
-    good = np.isfinite(means).all(axis=1)
-    if not good.any():
-        raise ValueError("no training scene has a clear pixel")
-    margin = RANGE_MARGIN * spread[good].mean(axis=0)
-    low, high = means[good].min(axis=0) - margin, means[good].max(axis=0) + margin
-    return Range(tuple(map(float, low)), tuple(map(float, high)))
 
 
 @dataclass(frozen=True)
@@ -176,7 +72,7 @@ class TreeModel:
         change = predict_bands(forests, res_features.columns(res_features.planes_of(view), names))
         image = np.maximum(np.asarray(view.s2_t0, np.float64) + factor * change.reshape(view.s2_t0.shape), 0.0)
         radar = [np.isfinite(image_s1).all(axis=-1) for image_s1 in (view.s1_t0, view.s1_t1)]
-        good = np.isfinite(view.s2_t0).all(axis=-1) & radar[0] & radar[1]
+        good = np.asarray(np.isfinite(view.s2_t0).all(axis=-1) & radar[0] & radar[1])
         return np.where(good[..., None], image, np.nan).astype(np.float32)
 
     def to_bytes(self) -> bytes:
@@ -213,8 +109,10 @@ class TreeModel:
 def fit_model(
     scenes: Scenes, ids: Sequence[str], val: tuple[Scenes, Sequence[str]] | None, model: ModelConf, seed: int
 ) -> TreeModel:
-    """Fit the trees on samples; the shrink factor comes from validation samples (1 where there is none).
+    """Fit the trees on samples.
 
+    The shrink factor comes from t1 dates left out in turn where the training has three groups of them or more, else
+    from the validation samples, else it is 1.
     raises  NothingFoundError when no sample has a clear pixel
     """
     own, recipe = model.trees, recipe_of(model)
@@ -225,12 +123,40 @@ def fit_model(
         raise NothingFoundError(f"The training set: {error}.", "See the counts of build_dataset and split.") from error
     sheet = Sheet(rows.names, rows.bands, rows.x)
     res, relative = (fit_bands(sheet.of_set(name), rows.y, recipe, seed) for name in ("res", "relative"))
-    factor = 1.0
-    if val is not None and val[1]:
+    factor = _unseen_dates(rows, scenes, recipe, own.pixels, seed)
+    if factor is None and val is not None and val[1]:
         unseen = draw_rows(val[0], val[1], own.pixels // 2, seed)
         mean = predict_bands(res, Sheet(unseen.names, unseen.bands, unseen.x).of_set("res"))
         factor = gated.shrink(mean, unseen.y.astype(np.float64))
+    factor = 1.0 if factor is None else factor
     return TreeModel(scenes.bands, res, relative, factor, limits)
+
+
+def _unseen_dates(rows: Rows, scenes: Scenes, recipe: Recipe, pixels: int, seed: int) -> float | None:
+    """Shrink factor from predictions of groups of t1 dates that the trees had not seen; None with fewer than three.
+
+    Samples with a date (t0 or t1) within the guard of a group are left out of its fit.
+    """
+    days = {pair: tuple(day_of(text) for text in scenes.dates(pair[0])) for pair in rows.pairs}
+    groups = date_groups((day[1] for day in days.values() if day[1] is not None), GUARD_DAYS)
+    if len(groups) < MIN_GROUPS:
+        return None
+    parts = [tuple(day for group in groups[i::MAX_FOLDS] for day in group) for i in range(min(MAX_FOLDS, len(groups)))]
+    means, truths = [], []
+    for held in parts:
+        away = {pair for pair, both in days.items() if all(_distant(day, held) for day in both)}
+        at = rows.of_pairs(away, pixels // 3)
+        test = rows.of_pairs({pair for pair, both in days.items() if both[1] in held}, pixels // 3)
+        if not len(at) or not len(test):
+            continue
+        forests = fit_bands(rows.sheet(at).of_set("res"), rows.y[at], recipe, seed)
+        means.append(predict_bands(forests, rows.sheet(test).of_set("res")))
+        truths.append(rows.y[test].astype(np.float64))
+    return gated.shrink(np.concatenate(means), np.concatenate(truths)) if means else None
+
+
+def _distant(day: dt.date | None, held: Sequence[dt.date]) -> bool:
+    return day is not None and all(abs((day - other).days) > GUARD_DAYS for other in held)
 
 
 def _chosen(ids: Sequence[str], limit: int, seed: int) -> list[str]:

@@ -314,7 +314,7 @@ class Evaluate(Section):
     truth_dir: str | None = key(
         None, "Folder with the hidden clear t1 of a generated scene; {scene} for the default.", "path"
     )
-    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx"), "Rivals in every table.")
+    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx", "season_only"), "Rivals in every table.")
     baseline_pixels: int = key(60000, "Pixels that a fitted baseline sees.", ge=100)
     bootstrap: int = key(1000, "Draws of the block bootstrap.", ge=0)
     seed: int = key(7, "Seed of the bootstrap and of baseline sampling.", ge=0)
