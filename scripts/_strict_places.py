@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,11 @@ import numpy as np
 from scripts._strict import Features, load_places, one_thread
 from utils.io.dated_scenes import Place
 from utils.science import res_features, strict, strict_places, strict_rows, strict_scores
+from utils.science.evaluation import plain
 from utils.science.strict_rows import Pair, Rows, Sheet
 from utils.science.trees import Recipe
+from utils.workflow import config
+from utils.workflow.files import atomic_json
 from utils.workflow.schema import Conf
 
 # what trains -> what tests
@@ -22,6 +28,11 @@ CASES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("0060c0a5",), "belgium"),
 )
 _SETS = ("res", "relative")
+_CODE = (
+    "utils/science/guided.py", "utils/science/res_features.py", "utils/science/trees.py", "utils/science/gated.py",
+    "utils/science/strict_places.py", "utils/science/strict_rows.py", "utils/science/strict_scores.py",
+    "utils/science/metrics.py", "utils/io/dated_scenes.py", "utils/io/importer.py", "scripts/_strict_places.py",
+)  # fmt: skip
 
 
 class Places:
@@ -59,6 +70,34 @@ class Places:
             names = strict_rows.all_names(place.bands, _SETS)
             self._rows[name, seed] = strict_rows.draw(pairs, lambda _: share, read, names, place.bands, seed)
         return self._rows[name, seed]
+
+    def key(self, train: Sequence[str], test: str, seed: int) -> str:
+        """Changes with everything that the figures of a case depend on."""
+        digest = hashlib.sha256(f"{test} {seed}".encode())
+        for name in (*train, test):
+            conf, place, _ = self.places[name]
+            digest.update(conf.model_dump_json(include={"strict", "split", "evaluate"}).encode())
+            for scene in place.scenes:
+                for array in (scene.s1, scene.s2, scene.seen):
+                    digest.update(np.ascontiguousarray(array).tobytes())
+        for name in _CODE:
+            digest.update((config.ROOT / name).read_bytes())
+        return digest.hexdigest()
+
+    def results(self, folder: Path, seed: int) -> list[dict[str, Any]]:
+        """Figures of all cases; what is missing in the folder is computed and written at once."""
+        out = []
+        for train, test in self.cases():
+            path, key = folder / f"{'+'.join(train)}_to_{test}-s{seed}.json", self.key(train, test, seed)
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                found = {}
+            if found.get("key") != key:
+                found = dict(plain({"key": key, **self.judged(train, test, seed)}))
+                atomic_json(path, found)
+            out.append(found)
+        return out
 
     def judged(self, train: Sequence[str], test: str, seed: int) -> dict[str, Any]:
         """Figures of one case."""

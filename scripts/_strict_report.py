@@ -122,6 +122,11 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     return [f"== {report['title']}", provenance(report), *strict_report.text_lines(report)]
 
 
+def place_lines(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Figures of the places left out for a terminal."""
+    return ["  ".join(row) for row in strict_report.place_rows(cases)] if cases else []
+
+
 def provenance(report: Mapping[str, Any]) -> str:
     """What a table is of, in one paragraph."""
     facts, source = report["facts"], report["provenance"]
@@ -137,14 +142,28 @@ def provenance(report: Mapping[str, Any]) -> str:
     )
 
 
-def write_page(page: Path, reports: Sequence[Mapping[str, Any]], confs: Sequence[Path]) -> None:
+def places(runs: Sequence[PlaceRun], log: logging.Logger) -> list[dict[str, Any]]:
+    """Figures of the places left out, with the first seed."""
+    from scripts._strict_places import Places
+
+    first = runs[0]
+    folder = first.layout.work / ("strict_reduced" if first.reduced else "strict") / "places"
+    return Places([run.conf for run in runs], log).results(folder, first.conf.strict.seeds[0])
+
+
+def write_page(
+    page: Path, reports: Sequence[Mapping[str, Any]], confs: Sequence[Path], cases: Sequence[Mapping[str, Any]]
+) -> None:
     """Put the tables between the two marks of a page (made where it is missing) and the plot beside it.
 
     raises  InputError for a page without the marks
     """
     picture = page.with_name(f"{page.stem}_strict.png")
-    command = f"./s2cr strict {' '.join(map(str, confs))} --page {page}"
+    words = [*map(str, confs), *(["--places"] if cases else [])]
+    command = f"./s2cr strict {' '.join(words)} --page {page}"
     body = strict_report.markdown(reports, picture.name, provenance)
+    if cases:
+        body += "\n" + strict_report.places_markdown(cases)
     section = (
         f"{MARKS[0]}\n## Strict split: unseen ground and unseen season\n\nWritten by `{command}`.\n\n{body}{MARKS[1]}\n"
     )

@@ -6,7 +6,7 @@ Writes  <work>/strict/<place>/<fold>-s<seed>.json  sums of one fold, written at 
         --page: a page with the table of all CONF between two marks, and its plot beside it
 A network enters with --predictions NAME=DIR: DIR/<fold>/<t0>_<t1>.npy, (rows, columns, bands) reflectance float32 of every
 test pair. --folds lists them with their pairs. Fails  65 no many dates, 66 data or predictions missing, a fold that leaks
-Example  ./s2cr strict confs/strict_belgium.yaml confs/strict_finland.yaml --page docs/results.md
+Example  ./s2cr strict confs/strict_belgium.yaml confs/strict_finland.yaml --places --page docs/results.md
 Example  ./s2cr strict confs/strict_belgium.yaml --seeds 1,2,3 --predictions resunet=work/pred_resunet
 """
 
@@ -34,6 +34,7 @@ _HEAD, _, _REST = _TEXT.partition("\n\n")
 @click.option("--folds", is_flag=True, help="List the folds as JSON and stop.")
 @click.option("--reduced", is_flag=True, help="A tenth of the pixels: quick, for a look, in folders of its own.")
 @click.option("--predictions", multiple=True, metavar="NAME=DIR", help="Also judge predictions from files.")
+@click.option("--places", is_flag=True, help="Also leave whole places out.")
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Page to write the table into.")
 def run(
     confs: tuple[Path, ...],
@@ -41,6 +42,7 @@ def run(
     folds: bool,
     reduced: bool,
     predictions: tuple[str, ...],
+    places: bool,
     page: Path | None,
 ) -> None:
     with guarded("strict") as log:
@@ -51,15 +53,18 @@ def run(
             raise UsageError(f"--predictions {bad[0]}: not NAME=DIR.", "Write --predictions resunet=work/pred_resunet.")
         given = {name: Path(folder) for name, _, folder in (text.partition("=") for text in predictions)}
         changes = _strict_report.overrides(seeds, reduced)
-        places = [_strict_report.PlaceRun(path, changes, reduced, log) for path in confs]
+        runs = [_strict_report.PlaceRun(path, changes, reduced, log) for path in confs]
         if folds:
-            click.echo(json.dumps([fold for place in places for fold in place.folds()], indent=1))
+            click.echo(json.dumps([fold for one in runs for fold in one.folds()], indent=1))
             return
         reports: list[dict[str, Any]] = []
-        for place in places:
-            reports.append(place.report(given))
+        for one in runs:
+            reports.append(one.report(given))
             for line in _strict_report.lines(reports[-1]):
                 click.echo(line)
+        cases = _strict_report.places(runs, log) if places else []
+        for row in _strict_report.place_lines(cases):
+            click.echo(row)
         if page is not None:
-            _strict_report.write_page(page, reports, confs)
+            _strict_report.write_page(page, reports, confs, cases)
             click.echo(page)
