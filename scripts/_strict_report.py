@@ -18,7 +18,10 @@ from utils.workflow.errors import InputError, UsageError
 from utils.workflow.files import atomic_json, atomic_text
 
 MARKS = ("<!-- strict split: begin, written by ./s2cr strict -->", "<!-- strict split: end -->")
-REDUCED = {"strict.pixels": 6000, "strict.bag_pixels": 3000, "strict.inner_pixels": 2000}
+REDUCED = {
+    "strict.pixels": 6000, "strict.bag_pixels": 2000, "strict.inner_pixels": 1000, "strict.partly_clear": 1.0,
+}  # fmt: skip
+REDUCED_WORDS = " REDUCED FORM: a tenth of the pixels, clear dates only, left to right only."
 
 
 def overrides(seeds: str | None, reduced: bool) -> dict[str, Any]:
@@ -45,6 +48,8 @@ class PlaceRun:
         self.place = chosen_place(self.conf, load_places(self.conf))
         folder = "strict_reduced" if reduced else "strict"
         self.judged = Strict(self.conf, self.place, self.layout.work / folder / self.place.name, log)
+        if reduced:
+            self.judged.folds = [fold for fold in self.judged.folds if fold.side == "right"]
 
     def folds(self) -> list[dict[str, Any]]:
         """Facts of every fold: what a training elsewhere must keep to."""
@@ -130,7 +135,7 @@ def place_lines(cases: Sequence[Mapping[str, Any]]) -> list[str]:
 def provenance(report: Mapping[str, Any]) -> str:
     """What a table is of, in one paragraph."""
     facts, source = report["facts"], report["provenance"]
-    form = " REDUCED FORM: a tenth of the pixels." if facts["reduced"] else ""
+    form = REDUCED_WORDS if facts["reduced"] else ""
     seeds = ", ".join(map(str, facts["seeds"]))
     return (
         f"{facts['groups']} groups of dates, guard {facts['guard_days']} days and {facts['guard_px']} px,"
