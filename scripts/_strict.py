@@ -150,10 +150,17 @@ class Strict:
     def _path(self, fold: Fold, seed: int) -> Path:
         return self.folder / f"{fold.name}-s{seed}.json"
 
-    def results(self, seeds: tuple[int, ...]) -> Iterator[tuple[Fold, int, dict[str, Any]]]:
-        """Results of all folds and seeds; what is missing is computed and written at once."""
+    def results(
+        self, seeds: tuple[int, ...], part: tuple[int, int] = (1, 1)
+    ) -> Iterator[tuple[Fold, int, dict[str, Any]]]:
+        """Results of all folds and seeds; what is missing is computed and written at once.
+
+        part  (i, N): only the i-th of N runs of neighbouring folds, which share their drawn pixels
+        """
+        number, count = part
+        ordered = sorted(self.folds, key=lambda f: f.side)
         for seed in seeds:
-            for fold in sorted(self.folds, key=lambda f: f.side):
+            for fold in ordered[len(ordered) * (number - 1) // count : len(ordered) * number // count]:
                 found = self.stored(fold, seed)
                 if found is None:
                     with one_thread():

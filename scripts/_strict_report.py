@@ -63,6 +63,11 @@ class PlaceRun:
             for fold in self.judged.folds
         ]  # fmt: skip
 
+    def fit_part(self, part: tuple[int, int]) -> None:
+        """Fit and judge one part of the folds, for runs side by side; no report."""
+        for _ in self.judged.results(self.conf.strict.seeds, part):
+            pass
+
     def report(self, predictions: Mapping[str, Path]) -> dict[str, Any]:
         """Fit and judge what is missing, write strict.json and strict.png, return the report.
 

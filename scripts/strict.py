@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from scripts._options import PartType
 from scripts._stage import guarded
 
 _TEXT, *_EXAMPLES = __doc__.split("\nExample")
@@ -34,6 +35,7 @@ _HEAD, _, _REST = _TEXT.partition("\n\n")
 @click.option("--folds", is_flag=True, help="List the folds as JSON and stop.")
 @click.option("--reduced", is_flag=True, help="A quick look: a tenth of the pixels, clear dates, left to right only.")
 @click.option("--predictions", multiple=True, metavar="NAME=DIR", help="Also judge predictions from files.")
+@click.option("--part", type=PartType(), metavar="i/N", help="Only a part of the folds, and no report.")
 @click.option("--places", is_flag=True, help="Also leave whole places out.")
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Page to write the table into.")
 def run(
@@ -42,6 +44,7 @@ def run(
     folds: bool,
     reduced: bool,
     predictions: tuple[str, ...],
+    part: tuple[int, int] | None,
     places: bool,
     page: Path | None,
 ) -> None:
@@ -56,6 +59,10 @@ def run(
         runs = [_strict_report.PlaceRun(path, changes, reduced, log) for path in confs]
         if folds:
             click.echo(json.dumps([fold for one in runs for fold in one.folds()], indent=1))
+            return
+        if part is not None:
+            for one in runs:
+                one.fit_part(part)
             return
         reports: list[dict[str, Any]] = []
         for one in runs:

@@ -43,10 +43,10 @@ def test_shrink_is_least_squares_with_bounds():
 
 def test_bag_statistics():
     bag = gated.bagged([np.zeros((2, 3)), np.ones((2, 3)), np.full((2, 3), 2.0)], np.array([0.1, 0.9]))
-    assert np.allclose(bag.mean, 1.0) and np.allclose(bag.spread, np.sqrt(2 / 3))
+    assert np.allclose(bag.mean, 1.0) and np.allclose(bag.spread, 1.0)
     inputs = gated.gate_inputs(bag, *np.arange(6.0).reshape(3, 2))
     assert inputs.shape == (2, len(gated.GATE_INPUTS))
-    assert np.allclose(inputs[1], [np.sqrt(3), np.sqrt(2), np.sqrt(1.5), 0.9, 1.0, 3.0, 5.0])
+    assert np.allclose(inputs[1], [np.sqrt(3), np.sqrt(3), 1.0, 0.9, 1.0, 3.0, 5.0])
 
 
 def test_date_draws_are_sixty_per_cent_and_seeded():

@@ -43,6 +43,20 @@ def test_equal_to_scikit_learn_to_the_last_bit(dtype):
     assert np.unique(own.predict(unseen)).size > 100
 
 
+def test_shared_binning_gives_the_bits_of_single_fits():
+    x, y = made()
+    both = np.stack([y, y**2 - x[:, 5].clip(-1, 1)], axis=1)
+    both[np.isnan(both)] = 0.5
+    shared = trees._fit_shared(x, both, RECIPE)
+    for band, forest in enumerate(shared):
+        alone = trees.fit(x, both[:, band], RECIPE, seed=band)
+        assert forest.baseline == alone.baseline
+        for name, values in alone.arrays.items():
+            assert np.array_equal(forest.arrays[name], values), name
+    floats = trees._fit_shared(x, both.astype(np.float32), RECIPE)
+    assert np.array_equal(floats[0].predict(x), trees.fit(x, both[:, 0].astype(np.float32), RECIPE, seed=0).predict(x))
+
+
 def test_survives_a_file_without_pickle():
     x, y = made()
     forests = trees.fit_bands(x, np.stack([y, -2 * y], axis=1), RECIPE, seed=1)

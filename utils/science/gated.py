@@ -22,6 +22,7 @@ GATE_INPUTS = ("size", "spread", "size_over_spread", "p_changed", "B08", "B04", 
 BAG_SETS = ("res", "res_no_calendar", "season", "means")
 BAG_ROUNDS = 2
 BAG_SHARE = 0.6
+INNER_ROUNDS = 1  # rounds of the bags behind the gate: one fit a set of features, so that they cost half
 _TINY = 1e-12
 
 
@@ -35,9 +36,12 @@ class Bagged:
 
 
 def bagged(members: Sequence[Matrix], p_changed: Matrix) -> Bagged:
-    """Mean and standard deviation (of the members, biased) over the first axis of (members, N, n)."""
+    """Mean and standard deviation over the first axis of (members, N, n), at least two members.
+
+    The deviation is that of a sample (divided by members - 1): bags of four and of eight then tell the same on average.
+    """
     stack = np.asarray(members)
-    return Bagged(stack.mean(axis=0), stack.std(axis=0), p_changed)
+    return Bagged(stack.mean(axis=0), stack.std(axis=0, ddof=1), p_changed)
 
 
 def date_draws(dates: Sequence[Any], seed: int, rounds: int = BAG_ROUNDS * len(BAG_SETS)) -> list[frozenset[Any]]:

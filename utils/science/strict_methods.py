@@ -58,11 +58,10 @@ class SetModel:
 
 @dataclass(frozen=True)
 class Bag:
-    """Members of a bag, the probability of a change, and the model without bagging fitted on the same pixels."""
+    """Members of a bag, and the probability of a change."""
 
     members: tuple[SetModel, ...]
     p_changed: SetModel
-    res: SetModel
 
     def predict(self, sheet: Sheet) -> Bagged:
         members = [member.predict(sheet) for member in self.members]
@@ -80,17 +79,16 @@ def learn(rows: Rows, at: Positions, features: str, recipe: Recipe, seed: int) -
     return SetModel(features, fit_bands(rows.sheet(at).of_set(features), rows.y[at], recipe, seed))
 
 
-def fit_bag(rows: Rows, pairs: Sequence[Pair], pixels: int, seed: int) -> Bag:
-    """Eight fits on random 60 % of the t1 dates over four sets of features; the two others see all dates."""
-    draws = gated.date_draws([t1 for _, t1 in pairs], seed)
+def fit_bag(rows: Rows, pairs: Sequence[Pair], pixels: int, seed: int, rounds: int = gated.BAG_ROUNDS) -> Bag:
+    """Fits on random 60 % of the t1 dates, `rounds` of each of the four sets of features; p_changed sees all dates."""
     members = []
-    for number, dates in enumerate(draws):
+    for number, dates in enumerate(gated.date_draws([t1 for _, t1 in pairs], seed, rounds * len(gated.BAG_SETS))):
         at = rows.of_pairs({pair for pair in pairs if pair[1] in dates}, pixels)
         members.append(learn(rows, at, gated.BAG_SETS[number % len(gated.BAG_SETS)], RES, seed + number))
     at = rows.of_pairs(set(pairs), pixels)
     sheet = rows.sheet(at)
     changed = SetModel("res", fit_bands(sheet.of_set("res"), changed_rows(sheet, rows.y[at]), RES, seed))
-    return Bag(tuple(members), changed, learn(rows, at, "res", RES, seed))
+    return Bag(tuple(members), changed)
 
 
 def gate_sheet(bag: Bagged, sheet: Sheet) -> NDArray[np.float32]:
@@ -104,7 +102,7 @@ class Half:
     rows: Rows
     dates: tuple[Dated, ...]
     settings: Settings
-    kept: dict[frozenset[str], Bag] = field(default_factory=dict)
+    kept: dict[frozenset[str], tuple[Bag, SetModel]] = field(default_factory=dict)
 
     @property
     def clear(self) -> set[str]:
@@ -136,17 +134,29 @@ class Half:
                 continue
             key = names | set(fold.group)
             if key not in self.kept:
-                self.kept[key] = fit_bag(self.rows, inner, self.settings.inner_pixels, self.settings.seed)
+                self.kept[key] = self._fit_inner(inner)
             at = self.rows.of_pairs(set(tested), self.settings.pixels // 4)
             sheet = self.rows.sheet(at)
-            parts.append((self.kept[key].predict(sheet), self.kept[key].res.predict(sheet), at))
+            bag, res = self.kept[key]
+            parts.append((bag.predict(sheet), res.predict(sheet), at))
         if not parts:
             raise ValueError(f"{fold.name}: no date group is left to fit the gate on")
-        bag = Bagged(
+        joined = Bagged(
             *(np.concatenate([getattr(p[0], name) for p in parts]) for name in ("mean", "spread", "p_changed"))
         )
         at = np.concatenate([part[2] for part in parts])
-        return bag, np.concatenate([part[1] for part in parts]), self.rows.y[at].astype(np.float64), self.rows.sheet(at)
+        return (
+            joined,
+            np.concatenate([part[1] for part in parts]),
+            self.rows.y[at].astype(np.float64),
+            self.rows.sheet(at),
+        )
+
+    def _fit_inner(self, pairs: Sequence[Pair]) -> tuple[Bag, SetModel]:
+        """A bag and histgbm_res without two groups of dates."""
+        pixels, seed = self.settings.inner_pixels, self.settings.seed
+        at = self.rows.of_pairs(set(pairs), pixels)
+        return fit_bag(self.rows, pairs, pixels, seed, gated.INNER_ROUNDS), learn(self.rows, at, "res", RES, seed)
 
 
 @dataclass(frozen=True)

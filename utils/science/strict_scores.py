@@ -42,7 +42,7 @@ class Board:
 
     def __init__(self, bands: tuple[str, ...], block_px: int, threshold: float = metrics.CHANGED_REFLECTANCE) -> None:
         self.bands, self.block_px, self.threshold = bands, block_px, threshold
-        self._scorer = metrics.Scorer(bands)
+        self._scorer = metrics.Scorer(bands, similarity=False)
 
     def add(self, t1: str, prediction: NDArray[np.floating], truth: Truth) -> None:
         """Add a predicted image (H, W, n) of date t1, block by block."""
