@@ -1,8 +1,9 @@
-"""Train the configured networks, or resume where a training was interrupted.
+"""Train the configured models, or resume where a training was interrupted.
 
 Reads   dataset/train, dataset/val, norm/scaler_<mode>.json   samples in physical units; the scaler of each model's mode
 Writes  runs/<name>/{model.yaml,train.yaml,scaler.json,model.keras,model_card.json,history.jsonl}
         runs/<name>/checkpoints, runs/<name>/tb   scratch: resuming and TensorBoard
+        boosted trees: model.npz in place of model.keras and scaler.json
 Items   one per run of train.runs              Fails  65 keys that contradict the dataset, 66 no dataset, 75 interrupted
 Without CONF: --model and --train name the two files, and train_directory and val_directory of the second the data.
 Example  ./s2cr train confs/demo.yaml

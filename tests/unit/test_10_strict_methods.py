@@ -6,19 +6,27 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from utils.science import strict, strict_methods, strict_rows
+from utils.science import gated, strict, strict_methods, strict_rows
 from utils.science.strict_methods import Half, Settings
 from utils.science.strict_rows import Rows, Sheet
+from utils.science.trees import Recipe
 
 BANDS = ("B04", "B08")
 DAYS = ["2018-01-01", "2018-01-05", "2018-03-01", "2018-05-01", "2018-05-09", "2018-07-01", "2018-09-01", "2018-11-01"]
 DATES = tuple(strict.Dated(day, "p", dt.date.fromisoformat(day), clear=day != "2018-11-01") for day in DAYS)
 NAMES = strict_rows.all_names(BANDS, strict_methods.SETS)
-SETTINGS = Settings(pixels=3000, bag_pixels=2000, inner_pixels=1500, seed=3)
+SETTINGS = Settings(pixels=2000, bag_pixels=1000, inner_pixels=800, seed=3)
+
+
+QUICK = Recipe(iterations=20, rate=0.2, leaves=8, min_leaf=30, l2=1.0)
+ORIGINAL = {name: (features, QUICK, clear) for name, (features, _, clear) in strict_methods.PLAIN.items()}
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread_and_few_trees(monkeypatch):
+    monkeypatch.setattr(strict_methods, "RES", QUICK)
+    monkeypatch.setattr(strict_methods, "PLAIN", ORIGINAL)
+    monkeypatch.setattr(gated, "GATE_RECIPE", QUICK)
     with threadpool_limits(limits=1, user_api="openmp"):
         yield
 
@@ -147,9 +155,6 @@ def test_only_clear_dates_train_the_context_baseline(half, fold, monkeypatch):
             strict_methods.fit_fold(half, fold)
     assert not {d for pair in seen["ctx"] for d in pair} & {"2018-11-01"}
     assert {d for pair in seen["season"] for d in pair} & {"2018-11-01"}
-
-
-ORIGINAL = dict(strict_methods.PLAIN)
 
 
 def test_of_pairs_takes_the_same_number_from_each():
