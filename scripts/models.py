@@ -32,6 +32,9 @@ def run(bands: int) -> None:
         click.echo(f"{'model':14} {'parameters':>12} {'GMAC a tile':>12}  {'scaler':9} what it is")
         for name, spec in registry.REGISTRY.items():
             conf = ModelConf(model=name, **_DEFAULTS.get(name, {}))  # type: ignore[arg-type]
+            if spec.trees:
+                click.echo(f"{name:14} {'trees':>12} {'-':>12}  {'-':9} {spec.summary}")
+                continue
             network = registry.build(conf, bands)
             cost = registry.macs_per_pixel(network) * 256**2 / 1e9
             click.echo(f"{name:14} {network.count_params():12,d} {cost:12.1f}  {spec.scaler:9} {spec.summary}")

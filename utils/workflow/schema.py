@@ -275,6 +275,10 @@ class Split(Section):
     shares: Floats = key((0.80, 0.05, 0.15), "Train, validation, test.", "fraction", min_length=3, max_length=3)
     seed: int = key(2, "Seed of the block order.", ge=0)
     holdout_dates: Strings = key((), "Date ids whose pairs (as t1) are kept for test only.")
+    date_guard_days: int = key(
+        15, "Strict split: training dates this near to a test t1 are dropped; a group of test dates spans no more.",
+        "days", ge=0,
+    )  # fmt: skip
 
 
 class Normalise(Section):
@@ -311,6 +315,23 @@ class Predict(Section):
     pairs: Strings = key((), "Only these pair ids; empty = all.")
 
 
+class Strict(Section):
+    """Strict split of one small place: unseen ground and unseen season, both ways (./s2cr strict)."""
+
+    site: str | None = key(None, "Place, where import_data holds several; empty = the first.")
+    guard_px: int = key(8, "Width of the empty strip between the halves.", "pixels", ge=0)
+    block_px: int = key(16, "Side of the blocks that the bootstrap draws.", "pixels", ge=1)
+    min_clear: float = key(0.97, "Sure share from which a date is tested.", "fraction", ge=0, le=1)
+    partly_clear: float = key(0.6, "Clear share above which other dates still train.", "fraction", ge=0, le=1)
+    max_blue: float = key(0.10, "Largest mean B02 of those: haze is brighter.", "reflectance", gt=0)
+    dilate_px: int = key(6, "Radius by which cloud and shadow grow.", "pixels", ge=0)
+    score: Literal["clear", "all"] = key("clear", "Pixels of tested dates that count: clear at both, or all with data.")
+    seeds: Integers = key((1,), "Seeds; figures are of the pooled error of all of them.", min_length=1)
+    pixels: int = key(60000, "Pixels that a model sees.", ge=100)
+    bag_pixels: int = key(20000, "Pixels that each member of a bag sees.", ge=100)
+    inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", ge=100)
+
+
 class Burned(Section):
     """Burned area and severity (stages indices, burned)."""
 
@@ -327,7 +348,7 @@ class Evaluate(Section):
     truth_dir: str | None = key(
         None, "Folder with the hidden clear t1 of a generated scene; {scene} for the default.", "path"
     )
-    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx"), "Rivals in every table.")
+    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx", "season_only"), "Rivals in every table.")
     baseline_pixels: int = key(60000, "Pixels that a fitted baseline sees.", ge=100)
     bootstrap: int = key(1000, "Draws of the block bootstrap.", ge=0)
     seed: int = key(7, "Seed of the bootstrap and of baseline sampling.", ge=0)
@@ -371,5 +392,6 @@ class Conf(Section):
     predict: Predict = key(Predict(), "Prediction.")
     burned: Burned = key(Burned(), "Burned area.")
     evaluate: Evaluate = key(Evaluate(), "Evaluation.")
+    strict: Strict = key(Strict(), "Strict split.")
     report: Report = key(Report(), "Report.")
     hpc: Hpc = key(Hpc(), "Batch system.")
