@@ -78,7 +78,10 @@ def figures() -> list[dict[str, Any]]:
             for name in ids:
                 samples.read_sample(root / "set", name)
 
-        bands: dict[str, tuple[str, ...]] = dict.fromkeys(samples.FOLDERS, BANDS) | {"s1_t0": ("VV", "VH"), "s1_t1": ("VV", "VH")}
+        bands: dict[str, tuple[str, ...]] = dict.fromkeys(samples.FOLDERS, BANDS) | {
+            "s1_t0": ("VV", "VH"),
+            "s1_t1": ("VV", "VH"),
+        }
         bands["mask"] = samples.MASK_BANDS
         load = partial(samples.read_arrays, root / "set")
         shards.write(samples.shards_of(root / "set"), "set", ids, load, bands)
