@@ -30,7 +30,7 @@ class Scene(Section):
         "for training; import_data.layout simulator reads them.",
     )
     scenes: int = key(
-        1, "Number of scenes, for form rasters; each has a seed and 0 to 4 fires of its own.", ge=1, le=1000
+        1, "Number of scenes, for form rasters; each has a seed and 0 to 4 fires of its own.", "scenes", ge=1, le=1000
     )
     dir: str = key("scene", "Folder of the generated scene; relative to the work directory.", "path")
     seed: int = key(20191106, "Seed of everything random in the scene.", ge=0)
