@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +116,49 @@ def test_gan_predict_writes_reflectance_beside_its_input(trained: Path, work: Pa
         "small",
         "20200101,20200301",
     )
+    joined = raster.info(tmp_path / "out/mosaic/p001/prediction.tif")
+    assert joined.grid == GRID and joined.tags["PAIR"] == "p001" and joined.tags["RUN"] == "small"
+    dn = raster.read(tmp_path / "out/mosaic/p001/prediction.tif")
+    np.testing.assert_array_equal(dn[:, :, 4 * SIZE : 5 * SIZE], np.round(image.astype(np.float64) / 1e-4))
+    assert (dn[:, :, : 4 * SIZE] == -32768).all(), "no tile was predicted there"
+    assert (tmp_path / "out/mosaic/p001/prediction.png").is_file()
     before = sample(4, SIZE).s2_t0.transpose(2, 0, 1)
     assert image.dtype == np.float32
     assert np.abs(image - before).mean() < 0.2  # a few steps away from S2(t0), in reflectance
+
+
+def _child_heeds(pid: int, number: int) -> bool:
+    """True when a child of the process has a handler for the signal."""
+    try:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            status = Path(f"/proc/{child}/status").read_text()
+            caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+            if "Name:\tpython" in status and caught >> (number - 1) & 1:
+                return True
+    except (OSError, StopIteration):
+        pass
+    return False
+
+
+def test_a_signal_for_the_script_reaches_the_program(trained: Path, work: Path, tmp_path: Path) -> None:
+    """A batch system signals the shell; what must end in order is the program that it started."""
+    words = [ROOT / "gan_predict.sh", trained, work / "dataset/val", tmp_path / "out"]
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "SLURM_JOB_ID": "1"})
+    end = time.monotonic() + 60
+    while not _child_heeds(running.pid, signal.SIGUSR1):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    running.send_signal(signal.SIGUSR1)
+    assert running.wait(60) == 75
+    assert running.stderr is not None and "Stopped by SIGUSR1" in running.stderr.read()
+    assert not (tmp_path / "out").exists()
+
+
+def test_mosaic_without_a_configuration_says_what_is_missing(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = _call(ROOT / "s2cr", "mosaic", "--pred", tmp_path / "empty", "--dataset", work / "dataset/val")
+    assert done.returncode == 66 and "no tile of a sample of" in done.stderr
+    assert _call(ROOT / "s2cr", "mosaic", "--pred", tmp_path).returncode == 65
 
 
 def test_published_arguments_and_a_spool_copy(trained: Path, work: Path, tmp_path: Path) -> None:
