@@ -33,7 +33,7 @@ decoder_blocks: [1]
 """
 
 
-def _write_set(root: Path, name: str, numbers: range) -> None:
+def write_set(root: Path, name: str, numbers: range) -> None:
     infos = []
     for number in numbers:
         sample_id, window = f"p001_r0000_c{number:04d}", Window(0, number * SIZE, SIZE, SIZE)
@@ -61,8 +61,8 @@ def _write_set(root: Path, name: str, numbers: range) -> None:
 
 def write_tiny_work(folder: Path) -> None:
     """Data sets train and val of six samples, scalers, model.yaml and train.yaml."""
-    _write_set(folder / "dataset", "train", range(4))
-    _write_set(folder / "dataset", "val", range(4, 6))
+    write_set(folder / "dataset", "train", range(4))
+    write_set(folder / "dataset", "val", range(4, 6))
     atomic_json(folder / "norm" / "scaler_fixed.json", Scaler.fixed(SAR, BANDS).to_json())
     atomic_json(folder / "norm" / "scaler_standard.json", standard_scaler().to_json())
     (folder / "model.yaml").write_text(MODEL)

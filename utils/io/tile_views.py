@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -71,14 +72,18 @@ def _members(dataset: Path) -> dict[str, int]:
 
 
 def counts(dataset: Path) -> dict[str, int]:
-    """Samples by set, and of those that do not train, by their reason."""
+    """Samples by set, and of those that do not train, by their reason; figures in a reason count as N."""
     index, member = load_index(dataset / "all"), _members(dataset)
-    names = [SETS[member[s.id]] if s.id in member else f"not trainable: {s.reason}" for s in index.samples]
+    names = [
+        SETS[member[s.id]] if s.id in member else "not trainable: " + re.sub(r"\d+(\.\d+)?", "N", str(s.reason))
+        for s in index.samples
+    ]
     found = Counter(names)
     return {name: found[name] for name in (*SETS, *sorted(set(found) - set(SETS))) if name in found}
 
 
 def most_changed(index: DatasetIndex, count: int) -> list[str]:
-    """Ids of the samples of which most has changed, largest share first."""
-    ranked = sorted(index.samples, key=lambda sample: (-(sample.changed_fraction or 0.0), sample.id))
+    """Ids of the trainable samples of which most has changed, largest share first."""
+    usable = [sample for sample in index.samples if sample.trainable]
+    ranked = sorted(usable, key=lambda sample: (-(sample.changed_fraction or 0.0), sample.id))
     return [sample.id for sample in ranked[:count]]
