@@ -9,12 +9,15 @@ ALLOW ?=
 NAMES ?=
 MODEL ?= GAN_confs/model.yaml
 TRAIN ?= GAN_confs/train.yaml
+STAGES ?=
+HPC ?=
+DRY_RUN ?=
 export S2CR_GOALS := $(MAKECMDGOALS)
 export S2CR_ALLOW := $(ALLOW)
 s2cr = ./s2cr
 part = $(if $(PART),--part $(PART))
 
-.PHONY: help env demo test test-faults lint types docs docs-check bench results clean-demo plan doctor area \
+.PHONY: help env demo test test-faults lint types docs docs-check bench results clean-demo plan submit doctor area \
   make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import multitemporal tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
@@ -33,7 +36,7 @@ demo: env ## a generated scene with fire and clouds through every stage: minutes
 
 test: env ## set up, then unit, golden and pipeline tests (ARGS= goes to pytest)
 	@$(s2cr) doctor --env >/dev/null
-	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL MAKEOVERRIDES MFLAGS ARGS CONF PART ALLOW MODEL TRAIN NAMES; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow" $(ARGS)
+	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL MAKEOVERRIDES MFLAGS ARGS CONF PART ALLOW MODEL TRAIN NAMES STAGES HPC DRY_RUN; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow and not slurm" $(ARGS)
 
 test-faults: env ## downloads against 2,000 faults of a misbehaving server, in figures (a minute)
 	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m tests.fakes.campaign --faults 2000
@@ -43,6 +46,9 @@ doctor: env ## what this machine has and lacks, with remedies
 
 plan: env ## which stages would run for CONF, and why
 	@$(s2cr) plan $(CONF)
+
+submit: env ## STAGES="preprocess_s1 tile train" as batch jobs on Slurm or PBS (HPC=confs/hpc/slurm.yaml, DRY_RUN=1)
+	@$(s2cr) submit $(if $(HPC),--hpc $(HPC)) $(if $(DRY_RUN),--dry-run) $(ARGS) $(CONF) $(STAGES)
 
 ## Chains (CONF=confs/yours.yaml)
 all: compare report ## every stage up to the report
@@ -70,7 +76,7 @@ preprocess_s1: download ## Sentinel-1 to terrain-flattened gamma0 (PART=i/N)
 preprocess_s2: download ## Sentinel-2 to reflectance and clear mask (PART=i/N)
 	@$(s2cr) preprocess_s2 $(CONF) $(part)
 preprocess: preprocess_s1 preprocess_s2 ## both
-import_data: env ## analysis-ready rasters instead of search and preprocessing
+import_data: make_scene ## analysis-ready rasters instead of search and preprocessing
 	@$(s2cr) import_data $(CONF)
 multitemporal: preprocess_s1 import_data ## speckle filter over the dates of a track, where enabled (PART=i/N)
 	@$(s2cr) multitemporal $(CONF) $(part)

@@ -9,9 +9,10 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from utils.workflow.errors import BrokenEnvironmentError
+from utils.workflow.errors import BrokenEnvironmentError, ConfigError
 
 _STARTED = False
 
@@ -42,11 +43,22 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def start(threads: int = 0) -> None:
+def _divide_cpu(tensorflow: Any) -> None:
+    text = os.environ.get("S2CR_LOGICAL_CPUS", "").strip() or "1"
+    if not text.isdigit() or not 1 <= int(text) <= 64:
+        raise ConfigError(f"S2CR_LOGICAL_CPUS is '{text}'.", "Set a number from 1 to 64, or unset it.")
+    if int(text) > 1:
+        parts = [tensorflow.config.LogicalDeviceConfiguration()] * int(text)
+        tensorflow.config.set_logical_device_configuration(tensorflow.config.list_physical_devices("CPU")[0], parts)
+
+
+def start(threads: int = 0, before_operations: Callable[[], None] | None = None) -> None:
     """Import TensorFlow quietly, fix its threads and switch deterministic kernels on. Safe to call again.
 
-    threads  intra-operation threads; 0 = the cores this process may use. oneDNN stays on: it halves a step.
-    raises   BrokenEnvironmentError when TensorFlow or Keras cannot be imported
+    threads            intra-operation threads; 0 = the cores this process may use. oneDNN stays on: it halves a step.
+    before_operations  called before the first operation (only when TensorFlow was not started before)
+    raises             BrokenEnvironmentError when TensorFlow or Keras cannot be imported, ConfigError for a
+                       S2CR_LOGICAL_CPUS that is no number: as many devices, to rehearse a training on several GPUs
     """
     global _STARTED  # noqa: PLW0603 - TensorFlow's own state is global too
     if _STARTED:
@@ -64,11 +76,24 @@ def start(threads: int = 0) -> None:
                 tf.config.threading.set_intra_op_parallelism_threads(count)
                 tf.config.threading.set_inter_op_parallelism_threads(1)
             tf.config.experimental.enable_op_determinism()
-            tf.config.list_logical_devices()
+            _divide_cpu(tf)
+            if before_operations is None:
+                tf.config.list_logical_devices()
     except ImportError as error:
         raise BrokenEnvironmentError(
             f"TensorFlow or Keras cannot be imported: {error}.", "Run: make env, then make doctor."
         ) from error
+    if before_operations is not None:  # outside: waiting for others must be seen
+        before_operations()
     # Dropout layers draw their first seeds from here; every training step sets them again.
     keras.utils.set_random_seed(0)
     _STARTED = True
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that a trained network depends on."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    return {"keras": str(keras.__version__), "numpy": str(np.__version__), "tensorflow": str(tf.__version__)}

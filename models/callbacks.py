@@ -1,20 +1,18 @@
-"""What happens beside the training: signals, progress, TensorBoard."""
+"""What happens beside the training: signals and progress."""
 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-import numpy as np
-
-from models.inputs import F32
+from utils.workflow.errors import ConfigError
 
 _SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT")
 
@@ -45,10 +43,13 @@ class StopFlag:
 
 
 class Progress:
-    """One line on a terminal, or a log line every 20 seconds in a batch log, with the time that is left."""
+    """One line on a terminal, or a log line every 20 seconds in a batch log, with speed and the time that is left."""
 
-    def __init__(self, total: int, first: int, log: logging.Logger, what: str, every_s: float = 20.0) -> None:
+    def __init__(
+        self, total: int, first: int, log: logging.Logger, what: str, tiles_a_step: int = 1, every_s: float = 20.0
+    ) -> None:
         self.total, self.first, self.log, self.what, self.every_s = total, first, log, what, every_s
+        self.tiles_a_step = tiles_a_step
         self.started = self.shown = time.monotonic()
         self.terminal = sys.stderr.isatty()
 
@@ -58,13 +59,21 @@ class Progress:
         if now - self.shown < (0.2 if self.terminal else self.every_s) and done != self.total:
             return
         self.shown = now
-        left_s = (now - self.started) / max(1, done - self.first) * (self.total - done)
-        text = f"{self.what}: step {done}/{self.total}, epoch {epoch}, loss {loss:.4f}, {_clock(left_s)} left"
+        step_s = (now - self.started) / max(1, done - self.first)
+        rate = self.tiles_a_step / max(step_s, 1e-9)
+        text = f"{self.what}: step {done}/{self.total}, epoch {epoch}, loss {loss:.4f}, {rate:.3g} tiles/s, "
+        text += f"{_clock(step_s * (self.total - done))} left"
         if self.terminal:
             sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if done == self.total else ""))
             sys.stderr.flush()
         else:
             self.log.info(text)
+
+    def end(self) -> None:
+        """Leave the line of a terminal, so that what follows starts on its own."""
+        if self.terminal and self.shown != self.started:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
 
 
 def _clock(seconds: float) -> str:
@@ -73,37 +82,15 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class Board:
-    """TensorBoard scalars and images; the step is the number of tiles seen. Does nothing when switched off."""
+def not_finite(name: str, step: int, values: Mapping[str, float], kept_steps: Sequence[int]) -> ConfigError:
+    """The error of a training whose numbers exploded.
 
-    def __init__(self, folder: Path | None) -> None:
-        self._writer: Any = None
-        if folder is not None:
-            import tensorflow as tf
-
-            self._writer = tf.summary.create_file_writer(str(folder))
-
-    def scalars(self, values: Mapping[str, float], tiles: int) -> None:
-        """Write named numbers."""
-        if self._writer is None:
-            return
-        import tensorflow as tf
-
-        with self._writer.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(name, value, step=tiles)
-
-    def images(self, rows: Sequence[Sequence[F32]], tiles: int, stretch: float = 0.3) -> None:
-        """Write one strip for each tile: images (H, W, 3+) of reflectance side by side, stretched 0..stretch."""
-        if self._writer is None or not rows:
-            return
-        import tensorflow as tf
-
-        strips = [np.concatenate([np.clip(image[..., :3] / stretch, 0, 1) for image in row], axis=1) for row in rows]
-        with self._writer.as_default():
-            for number, strip in enumerate(strips):
-                tf.summary.image(f"validation/{number:02d}_t0_prediction_truth_error", strip[None], step=tiles)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+    values      terms of the step; those that are not finite are named
+    kept_steps  checkpoints that are there, all from before the step
+    """
+    bad = ", ".join(f"{term} {value}" for term, value in values.items() if not math.isfinite(value))
+    kept = f"The checkpoint of step {kept_steps[-1]} is kept." if kept_steps else "No checkpoint was due before it."
+    return ConfigError(
+        f"{name}: the loss is not finite any more at step {step} ({bad}). {kept}",
+        "Lower lr or fact_g_lr in train.yaml, or set schedule.clip_norm; with load_model: N it goes on from the end of epoch N.",
+    )

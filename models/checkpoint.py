@@ -8,13 +8,14 @@ import re
 import secrets
 import shutil
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils.workflow.errors import ConfigError, from_os_error
+from utils.workflow.errors import ConfigError, InputError, from_os_error
 from utils.workflow.files import fsync_folder, json_bytes
 
 _NAME = re.compile(r"step-(\d{8})")
@@ -105,10 +106,18 @@ def sweep(folder: Path) -> None:
 
 
 def load_folder(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(arrays, state) of a checkpoint folder."""
-    with np.load(path / "arrays.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    return arrays, json.loads((path / "state.json").read_text(encoding="utf-8"))
+    """(arrays, state) of a checkpoint folder.
+
+    raises  InputError when a file of it is missing or damaged
+    """
+    try:
+        with np.load(path / "arrays.npz", allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return arrays, json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: a damaged checkpoint ({error}).", f"Delete it, the one before is used then: rm -r {path}"
+        ) from error
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

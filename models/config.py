@@ -166,6 +166,13 @@ class Augment(Section):
     s1_gain_db: float = key(0.0, "Largest shift of Sentinel-1, drawn for each date.", "dB", ge=0)
     s2_gain: float = key(0.0, "Largest relative gain of Sentinel-2, drawn once a sample.", "fraction", ge=0, lt=1)
     drop_s1_t0: float = key(0.0, "Probability that S1(t0) is replaced by S1(t1).", "fraction", ge=0, le=1)
+    shift_px: float = key(
+        0.0,
+        "Largest shift of both Sentinel-2 images against Sentinel-1, each axis, drawn once a sample.",
+        "pixels",
+        ge=0,
+        le=1,
+    )
     changed_half: bool = key(False, "Half of each batch from tiles with more than 5 % changed pixels.")
 
 
@@ -255,7 +262,9 @@ class TrainConf(Section):
     training_dir: str | None = key(
         None, "Root of run folders <training_dir>/<model_name>/training_<n>; empty = <work>/runs/<name>.", "path"
     )
-    multi_gpu: bool = key(False, "Use all visible GPUs; one device is used where there is one.")
+    multi_gpu: bool = key(
+        False, "Use all visible GPUs, and all workers of TF_CONFIG or of a Slurm step; one device where there is one."
+    )
     steps_per_execution: int = key(
         1, "Steps between two readings of the losses; without effect on the result.", "steps", ge=1
     )

@@ -57,6 +57,8 @@ class CycleTrainer(Trainer):
     distance to no change where S1 did not change, and lambda times L1 where the label is clear (0 = unpaired).
     """
 
+    distributable = False
+
     def __init__(
         self,
         generator: Any,

@@ -11,7 +11,7 @@ from models import losses
 from models.config import ModelConf, TrainConf
 from models.discriminator import build_discriminator
 from models.inputs import Batch
-from models.trainer import Losses, Trainer, make_optimiser
+from models.trainer import Gradients, Losses, Trainer, make_optimiser
 
 
 def draw_targets(conf: TrainConf, step: int) -> tuple[float, float]:
@@ -48,7 +48,9 @@ class GanTrainer(Trainer):
         self._update = tf.function(self._one_update)
 
     def _noise(self, like: Any, sigma: Any, seed: Any, stream: int) -> Any:
-        return sigma * tf.random.stateless_normal(tf.shape(like), seed + tf.constant([stream, 0], seed.dtype))
+        context = tf.distribute.get_replica_context()
+        own = 16 * tf.cast(context.replica_id_in_sync_group, seed.dtype)  # no two replicas draw the same noise
+        return sigma * tf.random.stateless_normal(tf.shape(like), seed + tf.stack([stream + own, 0]))
 
     def _seen(self, image: Any, x: Any, weight: Any) -> Any:
         """What the discriminator sees of an image: S2(t0) where there is no clear label, so that holes tell nothing."""
@@ -68,7 +70,16 @@ class GanTrainer(Trainer):
             real = tf.tanh(real) if self.model.add_relu_after_noise else real
         return real
 
-    def _one_update(self, x: Any, y: Any, weight: Any, targets: Any, sigma: Any, seed: Any, update_d: bool) -> Losses:
+    def loss_weights(self) -> dict[str, float]:
+        return {"adversarial": 1.0, "l1": self.conf.lambda_, "d_real": 0.5, "d_fake": 0.5}
+
+    def _right(self, decided: Any, real: bool) -> Any:
+        """Share of patches that the discriminator takes for what they are, of all replicas' patches."""
+        said_real = decided > (0.0 if self._logits else 0.5)
+        right = tf.cast(said_real if real else tf.logical_not(said_real), tf.float32)[..., 0]
+        return losses.weighted_mean(right, tf.ones_like(right))
+
+    def _gradients(self, x: Any, y: Any, weight: Any, targets: Any, sigma: Any, seed: Any) -> tuple[Losses, Gradients]:
         g_vars, d_vars = self.generator.trainable_variables, self.discriminator.trainable_variables
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
             fake = self.generator(x, training=True)
@@ -79,25 +90,26 @@ class GanTrainer(Trainer):
             if self.conf.published_exact:
                 still = tf.stop_gradient(self.generator(x, training=False))
                 decided = self._decide(self._seen(still, x, weight), x, sigma, seed, 3)
-            d_real = losses.binary_cross_entropy(
-                self._decide(self._real(y, x, weight, sigma, seed), x, sigma, seed, 4), targets[0], self._logits
-            )
+            decided_real = self._decide(self._real(y, x, weight, sigma, seed), x, sigma, seed, 4)
+            d_real = losses.binary_cross_entropy(decided_real, targets[0], self._logits)
             d_fake = losses.binary_cross_entropy(decided, targets[1], self._logits)
             d_loss = 0.5 * (d_real + d_fake)
-        g_optimiser, d_optimiser = self.optimisers["generator"][0], self.optimisers["discriminator"][0]
-        g_gradients = g_tape.gradient(g_loss, [v.value for v in g_vars])
-        d_gradients = d_tape.gradient(d_loss, [v.value for v in d_vars])
-        g_optimiser.apply(g_gradients, g_vars)
-        if update_d:
-            d_optimiser.apply(d_gradients, d_vars)
-        self.update_average(g_optimiser.iterations)
-        return {"loss": g_loss, "adversarial": adversarial, "l1": distance, "d_real": d_real, "d_fake": d_fake}
+        gradients = {
+            "generator": g_tape.gradient(g_loss, [v.value for v in g_vars]),
+            "discriminator": d_tape.gradient(d_loss, [v.value for v in d_vars]),
+        }
+        accuracy = 0.5 * (self._right(decided_real, True) + self._right(decided, False))
+        terms = {"loss": g_loss, "adversarial": adversarial, "l1": distance, "d_real": d_real, "d_fake": d_fake}
+        return {**terms, "d_accuracy": accuracy}, gradients
 
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:
         self.prepare_step(step)
         targets = tf.constant(draw_targets(self.conf, step), tf.float32)
         sigma = tf.constant(self.conf.sigma(epoch), tf.float32)
         seed = tf.constant([self.conf.seed % 2**31, step], tf.int32)
-        arrays = (tf.constant(a) for a in (batch.x, batch.y, batch.weight))
-        result: Losses = self._update(*arrays, targets, sigma, seed, epoch not in self.conf.train_g_multiple_time)
+        both = ("generator", "discriminator")
+        names = both[:1] if epoch in self.conf.train_g_multiple_time else both
+        arrays = self.spread(batch.x, batch.y, batch.weight)
+        result: Losses
+        result, self.last_gradients = self._update(names, *arrays, targets, sigma, seed)
         return result

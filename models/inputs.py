@@ -7,7 +7,7 @@ resumed training sees exactly what an undisturbed one would have seen.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ F32 = NDArray[np.float32]
 CHANGED_REFLECTANCE = 0.02  # mean absolute change over the bands that makes a pixel changed
 CHANGED_TILE = 0.05  # share of changed pixels that makes a tile a changed one
 CACHE_BYTES = 1 << 30
-PREFETCH = 2
+PREFETCH = 4  # batches prepared ahead
+THREADS = 2  # reading a tile waits for the disk
 
 
 class RawSample(Protocol):
@@ -44,11 +45,15 @@ class RawSample(Protocol):
     @property
     def window(self) -> NDArray[np.bool_]: ...
 
+    # A sample of more than two dates has `earlier`: those before t0, oldest first, each with s1, s2 and cloud.
+
 
 class Normaliser(Protocol):
     """The scaler of utils.science.scaler, as far as it is needed here."""
 
-    def network_input(self, s1_t0: Any, s1_t1: Any, s2_t0: Any, ds1_median_db: Any) -> tuple[Any, Any]: ...
+    def network_input(
+        self, s1_t0: Any, s1_t1: Any, s2_t0: Any, ds1_median_db: Any, earlier: Any = ()
+    ) -> tuple[Any, Any]: ...
 
     def apply_label(self, y: Any) -> Any: ...
 
@@ -97,6 +102,10 @@ class Units:
     offset: F32
     db_slope: F32
 
+    def reflectance(self, z: Any) -> NDArray[np.float64]:
+        """Reflectance of optical network units, (..., n) float64."""
+        return np.asarray(z, np.float64) * self.scale.astype(np.float64) + self.offset.astype(np.float64)
+
 
 def units_of(scaler: Normaliser, bands: int) -> Units:
     """Measure the (affine) scaler instead of knowing its inside."""
@@ -106,7 +115,9 @@ def units_of(scaler: Normaliser, bands: int) -> Units:
     levels = []
     for level_db in (-13.0, -12.0):
         power = np.full((4, 4, 2), 10 ** (level_db / 10), np.float32)
-        x, _ = scaler.network_input(power, power, zeros + np.float32(0.1), {"VV": 0.0, "VH": 0.0})
+        optical = zeros + np.float32(0.1)
+        more = [(power, optical)] * (getattr(scaler, "n_dates", 2) - 2)
+        x, _ = scaler.network_input(power, power, optical, {"VV": 0.0, "VH": 0.0}, more)
         levels.append(np.asarray(x, np.float64)[0, 0, :2])
     return Units(scale.astype(np.float32), offset.astype(np.float32), (levels[1] - levels[0]).astype(np.float32))
 
@@ -114,14 +125,19 @@ def units_of(scaler: Normaliser, bands: int) -> Units:
 def prepare_tile(sample: RawSample, scaler: Normaliser, ds1_median_db: Any, start: int, clip_label: bool) -> Tile:
     """Normalise one sample for training.
 
-    start       first optical channel of x
+    start       first channel of the newest optical image in x
     clip_label  keep labels in -1..1 (networks that end in tanh cannot reach further)
     """
-    x, valid = scaler.network_input(sample.s1_t0, sample.s1_t1, sample.s2_t0, ds1_median_db)
+    before = getattr(sample, "earlier", ())
+    x, valid = scaler.network_input(
+        sample.s1_t0, sample.s1_t1, sample.s2_t0, ds1_median_db, [(date.s1, date.s2) for date in before]
+    )
     x = np.nan_to_num(np.asarray(x, np.float32), copy=True, nan=0.0, posinf=0.0, neginf=0.0)
     bands = sample.s2_t1.shape[-1]
     has_label = np.asarray(np.isfinite(sample.s2_t1).all(-1))
     good = has_label & np.asarray(valid, bool) & sample.window & (sample.cloud_t0 == 0) & (sample.cloud_t1 == 0)
+    for date in before:
+        good &= date.cloud == 0
     y = np.asarray(scaler.apply_label(sample.s2_t1), np.float32)
     y = np.where(has_label[..., None], y, x[..., start : start + bands]).astype(np.float32)
     if clip_label:
@@ -166,7 +182,9 @@ class Batches:
         start: int,
         changed_fraction: dict[str, float | None] | None = None,
         multiple: int = 1,
+        replicas: tuple[int, int, int] = (1, 0, 1),
     ) -> None:
+        """replicas  of all workers, number of this worker's first one, how many it has: batch_size tiles for each"""
         if not ids:
             raise NothingFoundError(
                 "The training set holds no sample.", "See the counts of ./s2cr build_dataset and split."
@@ -176,12 +194,15 @@ class Batches:
         self.load, self.conf, self.units, self.start, self.multiple = load, conf, units, start, multiple
         known = changed_fraction or {}
         self.changed_ids = [i for i in self.ids if (known.get(i) or 0.0) > CHANGED_TILE]
-        self.steps_per_epoch = conf.steps_per_epoch or -(-len(self.ids) // conf.batch_size)
+        count, first, own = replicas
+        self.size = count * conf.batch_size  # tiles of the global batch
+        self.places = range(first * conf.batch_size, (first + own) * conf.batch_size)
+        self.steps_per_epoch = conf.steps_per_epoch or -(-len(self.ids) // self.size)
 
     def choose(self, step: int) -> list[str]:
-        """Sample ids of one batch."""
+        """Sample ids of one global batch."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        size = self.conf.batch_size
+        size = self.size
         half = size // 2 if self.conf.augment.changed_half and self.changed_ids else 0
         chosen = self._dealt(self.changed_ids, half, epoch, place, 1) if half else []
         return chosen + self._dealt(self.ids, size - half, epoch, place, 0)
@@ -199,23 +220,28 @@ class Batches:
         return out
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, cropped and augmented."""
-        parts = []
-        for place, sample_id in enumerate(self.choose(step)):
+        """This worker's part of the batch of one step, cropped and augmented."""
+        parts, chosen = [], self.choose(step)
+        for place in self.places:
+            sample_id = chosen[place]
             rng = np.random.default_rng([self.conf.seed, 12, step, place])
             tile = crop(self.load(sample_id), self.conf.crop_px, self.multiple, rng)
             parts.append(augment(tile, self.conf, self.units, self.start, rng))
         return stack(parts)
 
     def iterate(self, first: int, stop: int) -> Iterator[Batch]:
-        """Batches first .. stop-1, prepared ahead by one thread."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.batch, step) for step in range(first, min(first + PREFETCH, stop))]
-            for step in range(first, stop):
-                batch = ahead.pop(0).result()
-                if step + PREFETCH < stop:
-                    ahead.append(pool.submit(self.batch, step + PREFETCH))
-                yield batch
+        """Batches first .. stop-1 in order, prepared ahead by a few threads; an error of one comes at its turn."""
+        with ThreadPoolExecutor(THREADS, "batches") as pool:
+            ahead = deque(pool.submit(self.batch, step) for step in range(first, min(first + PREFETCH, stop)))
+            try:
+                for step in range(first, stop):
+                    batch = ahead.popleft().result()
+                    if step + PREFETCH < stop:
+                        ahead.append(pool.submit(self.batch, step + PREFETCH))
+                    yield batch
+            finally:
+                for waiting in ahead:
+                    waiting.cancel()
 
 
 def stack(tiles: Sequence[Tile]) -> Batch:
@@ -234,26 +260,56 @@ def crop(tile: Tile, size_px: int | None, multiple: int, rng: np.random.Generato
 
 
 def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.random.Generator) -> Tile:
-    """Random gains, turns and a missing S1(t0); every draw happens whether used or not, so that streams stay aligned."""
+    """Random gains, turns, a missing S1(t0), a shift between the sensors.
+
+    Every draw but the last one's happens whether used or not, so that streams stay aligned.
+    """
     options, bands = conf.augment, tile.y.shape[-1]
     shifts_db, gain = rng.uniform(-1, 1, 2) * options.s1_gain_db, 1 + rng.uniform(-1, 1) * options.s2_gain
     drop, turns, mirror = rng.random() < options.drop_s1_t0, int(rng.integers(4)), bool(rng.integers(2))
     x, y = tile.x.copy(), tile.y
+    dates, optical, changes = _channel_plan(x.shape[-1], start, bands)
     if options.s1_gain_db:
-        for date in (0, 1):
-            x[..., 2 * date : 2 * date + 2] += (shifts_db[date] * units.db_slope).astype(np.float32)
+        for date in range(dates):  # the last two draw their own, older dates share that of t0
+            shift_db = shifts_db[max(0, date - dates + 2)]
+            x[..., 2 * date : 2 * date + 2] += (shift_db * units.db_slope).astype(np.float32)
     if options.s2_gain:
-        stop = start + bands
-        x[..., start:stop] = _gain(x[..., start:stop], gain, units)
+        for first in range(optical, start + bands, bands):
+            x[..., first : first + bands] = _gain(x[..., first : first + bands], gain, units)
         y = _gain(y, gain, units)
+    weight, changed = tile.weight, tile.changed
+    if options.shift_px:
+        shift_px = rng.uniform(-1, 1, 2) * options.shift_px
+        x[..., start : start + bands] = shifted(x[..., start : start + bands], shift_px)
+        y = shifted(y, shift_px)
+        weight = np.floor(shifted(weight, shift_px) + np.float32(1e-6))  # every pixel mixed in must be a good one
+        changed = np.ceil(shifted(changed, shift_px) - np.float32(1e-6)) * weight
     if drop:
-        x[..., :2] = 0.0
-        x[..., 4:start] = 0.0  # the differences of scaler mode fixed
-    arrays = [x, y, tile.weight, tile.changed]
+        x[..., 2 * dates - 4 : 2 * dates - 2] = 0.0
+        x[..., changes : changes + 2 * (optical > changes)] = 0.0  # the differences of scaler mode fixed
+    arrays = [x, y, weight, changed]
     if options.flips:
         arrays = [np.rot90(a, turns) for a in arrays]
         arrays = [a[:, ::-1] for a in arrays] if mirror else arrays
     return Tile(*arrays)
+
+
+def _channel_plan(width: int, start: int, bands: int) -> tuple[int, int, int]:
+    """(dates, first optical channel, first channel behind the SAR dates) of x: 2 SAR channels a date, in mode fixed two
+    differences, the optical images of all dates but the last, in mode fixed a valid mask."""
+    differences = 2 if width - start - bands else 0
+    dates = (start - differences + 2 * bands) // (2 + bands)
+    return dates, 2 * dates + differences, 2 * dates
+
+
+def shifted(image: F32, shift_px: Any) -> F32:
+    """(H, W, ...) moved down and right by shift_px (2,), each at most 1 either way, bilinear; edge pixels repeat."""
+    for axis, amount in enumerate(shift_px):
+        size = image.shape[axis]
+        source = np.clip(np.arange(size) - (1 if amount > 0 else -1), 0, size - 1)
+        part = np.float32(abs(amount))
+        image = (1 - part) * image + part * np.take(image, source, axis=axis)
+    return image
 
 
 def _gain(z: F32, gain: float, units: Units) -> F32:

@@ -1,12 +1,13 @@
 """Loss terms, each a mean over weighted pixels. keras.ops only; every function returns a scalar tensor.
 
 Shapes: images (B, H, W, C) float32, weights (B, H, W) float32 with 0 where the target is cloudy or missing.
-A batch without any weight gives 0, not NaN.
+A batch without any weight gives 0, not NaN. Where several replicas share a batch, each gets its share of the mean over
+the global batch: the weights are those of all replicas, and the sum of the shares is the mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,16 @@ CHARBONNIER_EPS = 1e-3  # network units; rounds the corner of |x| at 0.25e-3 ref
 INDEX_DENOMINATOR = 0.03  # reflectance; smaller sums are noise over water and shadow
 
 
+def _of_one_replica(total: Any) -> Any:
+    return total
+
+
+total_of_replicas: Callable[[Any], Any] = _of_one_replica  # models.trainer puts the sum over all replicas here
+
+
 def weighted_mean(values: Any, weight: Any) -> Any:
     """Mean of values (B, H, W) under weight (B, H, W); 0 when all weights are 0."""
-    total = ops.sum(weight)
+    total = total_of_replicas(ops.sum(weight))
     return ops.sum(values * weight) / ops.where(total > 0, total, ops.ones_like(total))
 
 
@@ -40,7 +48,8 @@ def change_weight(weight: Any, changed: Any, factor: float) -> Any:
 def binary_cross_entropy(decision: Any, target: Any, from_logits: bool) -> Any:
     """Mean cross-entropy of a map of decisions against one target value in 0..1 (smoothed labels)."""
     wanted = ops.ones_like(decision) * target
-    return ops.mean(ops.binary_crossentropy(wanted, decision, from_logits=from_logits))
+    entropy = ops.mean(ops.binary_crossentropy(wanted, decision, from_logits=from_logits), axis=-1)
+    return weighted_mean(entropy, ops.ones_like(entropy))
 
 
 def least_squares(decision: Any, target: Any, weight: Any = None) -> Any:

@@ -24,6 +24,8 @@ NEVER = -1
 class PhasedTrainer(RegressionTrainer):
     """Phase 1 is that of resunet, its schedule ends with it. Without phase2.share it is resunet."""
 
+    distributable = False
+
     def __init__(
         self, generator: Any, model: ModelConf, conf: TrainConf, total_steps: int, size_px: int, start: int,
         units: Units, bands: tuple[str, ...],

@@ -73,8 +73,13 @@ class Predictor:
         """Optical bands in channel order."""
         return self.scaler.bands_optical
 
-    def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str]) -> None:
-        """raises  ConfigError naming both lists when a dataset has other bands than the run"""
+    def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str], dates: int | None = None) -> None:
+        """raises  ConfigError naming both when a dataset has other bands, or samples of other dates, than the run"""
+        if dates is not None and dates != self.scaler.n_dates:
+            raise ConfigError(
+                f"the run was trained on samples of {self.scaler.n_dates} dates, the dataset has {dates}.",
+                "Predict a dataset with the same dataset.dates, or train on this one.",
+            )
         mine, theirs = (*self.scaler.bands_sar, *self.bands), (*bands_sar, *bands_optical)
         if mine != theirs:
             raise ConfigError(
@@ -108,7 +113,12 @@ class Predictor:
 
         for first in range(0, len(samples), self.batch_size):
             chosen = samples[first : first + self.batch_size]
-            pairs = [self.scaler.network_input(s.s1_t0, s.s1_t1, s.s2_t0, median) for s, median in chosen]
+            pairs = [
+                self.scaler.network_input(
+                    s.s1_t0, s.s1_t1, s.s2_t0, median, [(d.s1, d.s2) for d in getattr(s, "earlier", ())]
+                )
+                for s, median in chosen
+            ]
             rows, cols = pairs[0][1].shape
             stacked = [x for x, _ in pairs] + [pairs[-1][0]] * (self.batch_size - len(pairs))
             x = pad_to_multiple(np.stack(stacked), int(self.card["size_multiple"]))

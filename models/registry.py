@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ScalerMode = Literal["standard", "fixed"]
 Training = Literal["gan", "cycle", "regression", "phases"]
-SAR_CHANNELS = 4  # VV and VH at t0 and t1
+SAR_CHANNELS = 2  # VV and VH of one date
 FIXED_EXTRA = 3  # scaler mode fixed adds two SAR differences before the optical bands and the valid mask after them
 
 
@@ -91,22 +91,31 @@ def scaler_mode(conf: ModelConf) -> ScalerMode:
     return conf.scaler or spec_of(conf).scaler
 
 
-def channels(mode: ScalerMode, optical_bands: int) -> tuple[int, int]:
-    """(channels of x, first optical channel of x) for a number of optical bands."""
+def channels(mode: ScalerMode, optical_bands: int, dates: int = 2) -> tuple[int, int]:
+    """(channels of x, first channel of the newest optical image in x) for a number of optical bands and of dates.
+
+    With n dates x holds 2n SAR channels, in mode fixed two differences, and n-1 optical images, oldest first
+    """
+    start = SAR_CHANNELS * dates + optical_bands * (dates - 2)
     if mode == "fixed":
-        return SAR_CHANNELS + FIXED_EXTRA + optical_bands, SAR_CHANNELS + 2
-    return SAR_CHANNELS + optical_bands, SAR_CHANNELS
+        return start + FIXED_EXTRA + optical_bands, start + 2
+    return start + optical_bands, start
 
 
-def check_shapes(conf: ModelConf, bands: tuple[str, ...], size_px: int) -> None:
+def check_shapes(conf: ModelConf, bands: tuple[str, ...], size_px: int, dates: int = 2) -> None:
     """Compare the shapes written in model.yaml with the dataset; null agrees with everything.
 
     raises  ConfigError naming both numbers
     """
-    width, _ = channels(scaler_mode(conf), len(bands))
+    width, _ = channels(scaler_mode(conf), len(bands), dates)
     optical = ", ".join(bands)
     checks = [
-        ("input_shape", conf.input_shape[2], width, f"channels of x (Sentinel-1 and {optical})"),
+        (
+            "input_shape",
+            conf.input_shape[2],
+            width,
+            f"channels of x (Sentinel-1 of {dates} dates, {optical} of {dates - 1})",
+        ),
         ("dim_gt_image", conf.dim_gt_image[2], len(bands), f"optical bands ({optical})"),
     ]
     for name, shape in (("input_shape", conf.input_shape), ("dim_gt_image", conf.dim_gt_image)):
@@ -121,12 +130,12 @@ def check_shapes(conf: ModelConf, bands: tuple[str, ...], size_px: int) -> None:
             )
 
 
-def build(conf: ModelConf, optical_bands: int) -> keras.Model:
-    """Build the network that predicts, with fresh weights.
+def build(conf: ModelConf, optical_bands: int, dates: int = 2) -> keras.Model:
+    """Build the network that predicts, with fresh weights. Residual networks add to the newest optical image.
 
     raises  ConfigError for an unknown name
     """
-    width, start = channels(scaler_mode(conf), optical_bands)
+    width, start = channels(scaler_mode(conf), optical_bands, dates)
     return spec_of(conf).builder(conf, width, optical_bands, start)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from models import losses
 from models.config import TrainConf
 from models.inputs import Batch, Units
-from models.trainer import Losses, Trainer, make_optimiser
+from models.trainer import Gradients, Losses, Trainer, make_optimiser
 
 INDEX_BANDS = (("B08", "B04"), ("B08", "B12"))  # NDVI and NBR
 
@@ -40,19 +40,20 @@ class RegressionTrainer(Trainer):
             terms["index"] = losses.index_error(p, t, weighted, self._pairs)
         return terms
 
-    def _one_update(self, x: Any, y: Any, weight: Any, changed: Any) -> Losses:
-        optimiser = self.optimisers["generator"][0]
-        variables = self.generator.trainable_variables
+    def loss_weights(self) -> dict[str, float]:
+        return self.conf.loss_weights.model_dump()
+
+    def _gradients(self, x: Any, y: Any, weight: Any, changed: Any) -> tuple[Losses, Gradients]:
         with tf.GradientTape() as tape:
             terms = self._terms(self.generator(x, training=True), y, weight, changed)
             total = tf.add_n([getattr(self.conf.loss_weights, name) * value for name, value in terms.items()])
-        gradients = tape.gradient(total, [v.value for v in variables])
-        optimiser.apply(gradients, variables)
-        self.update_average(optimiser.iterations)
-        return {"loss": total, **terms}
+        gradients = tape.gradient(total, [v.value for v in self.generator.trainable_variables])
+        return {"loss": total, **terms}, {"generator": gradients}
 
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:
         del epoch
         self.prepare_step(step)
-        result: Losses = self._update(*(tf.constant(a) for a in (batch.x, batch.y, batch.weight, batch.changed)))
+        arrays = self.spread(batch.x, batch.y, batch.weight, batch.changed)
+        result: Losses
+        result, self.last_gradients = self._update(("generator",), *arrays)
         return result

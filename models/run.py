@@ -4,7 +4,8 @@ runs/<name>/  model.yaml train.yaml   the two files as given
               scaler.json             the scaler as used
               model.keras             network with the exported weights; equal trainings give equal bytes
               uncertainty.keras       head for a standard deviation, where model.yaml says uncertainty: true
-              model_card.json         what it is: bands, channels, counts, scores; written last = complete
+              model_card.md           the same for readers, with limits
+              model_card.json         what it is: data, split, bands, counts, scores with intervals; last = complete
               history.jsonl           one JSON line for each validation
               checkpoints/ tb/        scratch
 """
@@ -18,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.card import text as card_text
 from utils.workflow.errors import InputError
-from utils.workflow.files import atomic_bytes, atomic_json, temporary_path
+from utils.workflow.files import atomic_bytes, atomic_json, atomic_text, sha256_file, temporary_path
 
 CARD_SCHEMA = "s2cr.model/1"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
@@ -57,6 +59,10 @@ class RunFolder:
         return self.path / "model_card.json"
 
     @property
+    def card_text(self) -> Path:
+        return self.path / "model_card.md"
+
+    @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
 
@@ -69,9 +75,22 @@ class RunFolder:
         return self.path / "tb"
 
     def outputs(self) -> list[Path]:
-        """The six files that a finished run consists of, and the uncertainty head where it has one."""
+        """The seven files that a finished run consists of, and the uncertainty head where it has one."""
         head = [self.uncertainty] if self.uncertainty.is_file() else []
-        return [self.model_yaml, self.train_yaml, self.scaler, self.model, *head, self.card, self.history]
+        return [
+            self.model_yaml, self.train_yaml, self.scaler, self.model, *head, self.card, self.card_text, self.history,
+        ]  # fmt: skip
+
+    def finished(self, fingerprint: str) -> dict[str, Any] | None:
+        """The card of a complete run of the same configuration, scaler and data; None when there is work to do."""
+        if not all(path.is_file() for path in self.outputs()):
+            return None
+        try:
+            card: dict[str, Any] = json.loads(self.card.read_text(encoding="utf-8"))
+        except ValueError:
+            return None
+        same = card.get("schema") == CARD_SCHEMA and card.get("fingerprint") == fingerprint
+        return card if same and card.get("model_sha256") == sha256_file(self.model) else None
 
 
 def write_history(run: RunFolder, records: list[dict[str, Any]]) -> None:
@@ -151,5 +170,7 @@ def load_card(run: RunFolder) -> dict[str, Any]:
 
 
 def write_card(run: RunFolder, card: dict[str, Any]) -> None:
-    """Write the card: the sign that the run is complete."""
-    atomic_json(run.card, {"schema": CARD_SCHEMA, **card})
+    """Write both forms of the card; the JSON last, the sign that the run is complete."""
+    whole = {"schema": CARD_SCHEMA, **card, "model_sha256": sha256_file(run.model)}
+    atomic_text(run.card_text, card_text(whole))
+    atomic_json(run.card, whole)

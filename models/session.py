@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 from models import minmax, registry
 from models.config import ModelConf, TrainConf
+from models.devices import ONE, Devices
 from models.inputs import RawSample, TileCache, prepare_tile, units_of
 from models.run import RunFolder
 from models.training import Task, fingerprint, notes
 from utils.science.scaler import Scaler, ScalerError, groups_of
 from utils.workflow.config import ROOT, load_yaml_model
-from utils.workflow.errors import ConfigError, InputError
+from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 from utils.workflow.files import atomic_bytes, atomic_json
 
 
@@ -33,6 +34,8 @@ class Index(Protocol):
     def pairs(self) -> Mapping[str, Any]: ...
     @property
     def samples(self) -> Sequence[Any]: ...
+    @property
+    def n_dates(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,14 @@ def scaler_with_ranges(scaler: Scaler, train: TrainConf, index: Index, name: str
 
 
 def expected_channels(
-    bands_sar: Sequence[str], bands_optical: Sequence[str]
+    bands_sar: Sequence[str], bands_optical: Sequence[str], dates: int = 2
 ) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """dict_band_x and dict_band_label of a dataset with two dates: group -> channels of x, of y."""
-    sar = [*bands_sar, *bands_sar]
+    """dict_band_x and dict_band_label of a dataset: group -> channels of x, of y. The last date is the label."""
+    sar, width = [*bands_sar] * dates, len(bands_optical)
     x = {band: [i for i, name in enumerate(sar) if name == band] for band in bands_sar}
     y = {group: [list(bands_optical).index(b) for b in members] for group, members in groups_of(bands_optical).items()}
-    return {**x, **{group: [len(sar) + i for i in places] for group, places in y.items()}}, y
+    optical = {g: [len(sar) + width * d + i for d in range(dates - 1) for i in places] for g, places in y.items()}
+    return {**x, **optical}, y
 
 
 def check_channels(train: TrainConf, index: Index) -> None:
@@ -113,7 +117,7 @@ def check_channels(train: TrainConf, index: Index) -> None:
 
     raises  ConfigError naming what is written and what the dataset has
     """
-    x, y = expected_channels(index.bands_sar, index.bands_optical)
+    x, y = expected_channels(index.bands_sar, index.bands_optical, getattr(index, "n_dates", 2))
     tables = {"dict_band_x": (train.dict_band_x, x), "dict_band_label": (train.dict_band_label, y)}
     for name, (written, found) in tables.items():
         given = None if written is None else {group: list(places) for group, places in written.items()}
@@ -137,6 +141,11 @@ def _check_sets(train: Index, val: Index) -> None:
             f"the train set has bands {', '.join(train.bands_optical)}, the validation set {', '.join(val.bands_optical)}.",
             "Build both with one configuration.",
         )
+    if train.n_dates != val.n_dates:
+        raise InputError(
+            f"the train set has {train.n_dates} dates a sample, the validation set {val.n_dates}.",
+            "Build both with one configuration.",
+        )
 
 
 def make_task(
@@ -147,20 +156,23 @@ def make_task(
     norm: Path,
     log: logging.Logger,
     data_key: str,
+    devices: Devices = ONE,
+    facts: Mapping[str, Any] | None = None,
 ) -> Task:
-    """Check everything, write the run's yaml and scaler files, return the task.
+    """Check everything, write the run's yaml and scaler files (the chief does), return the task.
 
     yamls     model.yaml, train.yaml
     sets      train, validation
     norm      folder with scaler_standard.json and scaler_fixed.json
     data_key  changes whenever the data do
-    raises    ConfigError, InputError
+    facts     further entries of `data` in the model card: split, synthetic
+    raises    ConfigError, InputError, NothingFoundError for an empty training set
     """
     model, conf = load_confs(*yamls)
     train, val = sets
     _check_sets(train.index, val.index)
     bands = train.index.bands_optical
-    registry.check_shapes(model, bands, train.index.size_px)
+    registry.check_shapes(model, bands, train.index.size_px, train.index.n_dates)
     check_channels(conf, train.index)
     if not conf.normalization:
         raise ConfigError(
@@ -172,26 +184,56 @@ def make_task(
     mode = registry.scaler_mode(model)
     scaler = scaler_with_factors(load_scaler(norm / f"scaler_{mode}.json"), conf)
     try:
-        scaler.check_bands(train.index.bands_sar, bands)
+        scaler.check_bands(train.index.bands_sar, bands, train.index.n_dates)
     except ScalerError as error:
         raise ConfigError(f"{norm}: {error}.", "Run: ./s2cr normalise CONF.") from error
     scaler = scaler_with_ranges(scaler, conf, train.index, name, log)
-    for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
-        atomic_bytes(target, source.read_bytes())
-    atomic_json(run.scaler, scaler.to_json())
+    if not train.trainable():
+        raise NothingFoundError(
+            f"The training set has {len(train.index.samples)} samples, none with a usable label.",
+            "See the counts and reasons of ./s2cr build_dataset and split.",
+        )
+    if devices.chief:
+        for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
+            atomic_bytes(target, source.read_bytes())
+        atomic_json(run.scaler, scaler.to_json())
+    parts = [data_key] + ([f"{devices.replicas} replicas"] if devices.replicas > 1 else [])
     return Task(
         name=name, run=run, model=model, train=conf, bands=bands, size_px=train.index.size_px,
         units=units_of(scaler, len(bands)), train_ids=train.trainable(), val_ids=val.trainable(),
-        load=_loader(sets, scaler, model), fingerprint=fingerprint(model, conf, scaler.to_json(), data_key),
+        load=_loader(sets, scaler, model), fingerprint=fingerprint(model, conf, scaler.to_json(), *parts),
         changed_fraction={sample.id: sample.changed_fraction for sample in train.index.samples}, log=log,
-        card={"bands_sar": list(train.index.bands_sar), "inputs": list(scaler.input_names)},
+        card={
+            "bands_sar": list(train.index.bands_sar), "inputs": list(scaler.input_names),
+            "data": {**data_facts(train.index), **(facts or {})},
+        },
+        dates=scaler.n_dates, devices=devices, blocks=_blocks(val.index),
     )  # fmt: skip
+
+
+def data_facts(index: Index) -> dict[str, Any]:
+    """What the model card says of a set: places, pairs, dates from and to."""
+    used = [index.pairs[name] for name in sorted({sample.pair for sample in index.samples if sample.trainable})]
+    days = {t: [min((getattr(p, t) for p in used), default="?"), max((getattr(p, t) for p in used), default="?")] for t in ("t0", "t1")}  # fmt: skip
+    return {
+        "sites": len({pair.site for pair in used}),
+        "pairs": len(used),
+        "mixed_orbit": any(pair.mixed_orbit for pair in used),
+        "split": {},
+        **days,
+    }
+
+
+def _blocks(index: Index) -> dict[str, str]:
+    """Sample id -> block of ground and date of t1: samples of one block are drawn together."""
+    pairs = index.pairs
+    return {s.id: f"{pairs[s.pair].site}/{s.block}/{pairs[s.pair].date2}" for s in index.samples}
 
 
 def _loader(sets: tuple[DataSet, DataSet], scaler: Scaler, model: ModelConf) -> TileCache:
     """Sample id -> prepared tile, from whichever set holds it."""
     places = {sample.id: (data, data.index.pairs[sample.pair]) for data in sets for sample in data.index.samples}
-    _, start = registry.channels(registry.scaler_mode(model), len(scaler.bands_optical))
+    _, start = registry.channels(registry.scaler_mode(model), len(scaler.bands_optical), scaler.n_dates)
     clip = registry.spec_of(model).adversarial
 
     def load(sample_id: str) -> Any:

@@ -1,4 +1,8 @@
-"""What every way of training shares: networks, optimisers, moving average, and their exact state."""
+"""What every way of training shares: networks, optimisers, moving average, their exact state, and several devices.
+
+On several devices every replica computes loss terms whose SUM over the replicas is the mean over the global batch, the
+gradients are summed, and one update of the sum follows: clipping, accumulation and decay see what one device would see.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models import losses
 from models.config import TrainConf
 from models.inputs import F32, Batch
 
 Losses = dict[str, Any]
+Gradients = dict[str, list[Any]]
+PACK_BYTES = 32 << 20  # gradients travel between workers in packs of this size
+
+
+def _over_replicas(values: Any) -> Any:
+    """Sum of a tensor, or of each of a list, over all replicas; on one device the values themselves."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=PACK_BYTES)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values, options=options)
+
+
+losses.total_of_replicas = _over_replicas
 
 
 def learning_rate(base: float, conf: TrainConf, step: int, total_steps: int) -> float:
@@ -47,13 +66,19 @@ def make_optimiser(conf: TrainConf, kind: str, rate: float, variables: list[Any]
 class Trainer(ABC):
     """One training in memory. Subclasses fill `networks` (generator first) and `optimisers` with their base rates.
 
+    Built inside the scope of a tf.distribute strategy, it trains on that strategy's devices: `_gradients` runs once a
+    replica, the rest once. distributable: a subclass whose step does not go through `_one_update` says False.
+
     turning_points  steps done at which a validation is due whatever metric_step says
     """
 
+    distributable = True
     turning_points: frozenset[int] = frozenset()
 
     def __init__(self, generator: Any, conf: TrainConf, total_steps: int) -> None:
         self.generator, self.conf, self.total_steps = generator, conf, total_steps
+        self.strategy = tf.distribute.get_strategy()
+        self.last_gradients: Gradients = {}
         self.networks: dict[str, Any] = {"generator": generator}
         self.optimisers: dict[str, tuple[Any, float]] = {}
         self.average = (
@@ -65,6 +90,56 @@ class Trainer(ABC):
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:
         """One batch; step from 0, epoch from 1. Returns scalar tensors."""
 
+    def _gradients(self, *values: Any) -> tuple[Losses, Gradients]:
+        """Loss terms and gradients by network of one replica's tiles, all of them shares of the global batch."""
+        raise NotImplementedError
+
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of each loss term in the objective, to be shown beside it."""
+        return {}
+
+    def _shared(self, *values: Any) -> tuple[Losses, Gradients]:
+        terms, gradients = self._gradients(*values)
+        if self.strategy.num_replicas_in_sync == 1:
+            return terms, gradients
+        names = sorted(terms)
+        known = [(name, i) for name, group in gradients.items() for i, g in enumerate(group) if g is not None]
+        summed = _over_replicas([*(terms[n] for n in names), *(gradients[n][i] for n, i in known)])
+        for (name, i), value in zip(known, summed[len(names) :], strict=True):
+            gradients[name][i] = value
+        return dict(zip(names, summed, strict=False)), gradients
+
+    def _one_update(self, names: tuple[str, ...], *values: Any) -> tuple[Losses, Gradients]:
+        """Gradients of every network, one update of the named ones; returns the terms of the global batch."""
+
+        def here(value: Any) -> Any:
+            return value if value is None else self.strategy.experimental_local_results(value)[0]
+
+        shares, grown = self.strategy.run(self._shared, args=values)
+        terms = {name: here(value) for name, value in shares.items()}
+        gradients = {name: [here(g) for g in group] for name, group in grown.items()}
+        for name in names:
+            self.optimisers[name][0].apply(gradients[name], self.networks[name].trainable_variables)
+        self.update_average(self.optimisers["generator"][0].iterations)
+        for name, group in gradients.items():
+            terms["gradient_norm" if name == "generator" else f"gradient_norm_{name}"] = tf.linalg.global_norm(group)
+        return terms, gradients
+
+    def spread(self, *arrays: F32) -> list[Any]:
+        """The rows of this worker's tiles, dealt in order to its replicas."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return [tf.constant(array) for array in arrays]
+        count = len(self.strategy.extended.worker_devices)
+        out = []
+        for array in arrays:
+            pieces = iter(np.split(array, count))
+            out.append(
+                self.strategy.experimental_distribute_values_from_function(
+                    lambda _, pieces=pieces: tf.constant(next(pieces))
+                )
+            )
+        return out
+
     def note_validation(self, step: int, better: bool) -> None:  # noqa: B027 - most trainers do not care
         """Told after each validation, before the checkpoint; step batches are done."""
 
@@ -74,13 +149,20 @@ class Trainer(ABC):
         return None
 
     def prepare_step(self, step: int) -> None:
-        """Set everything that varies from step to step from (seed, step) alone."""
+        """Set everything that varies from step to step from (seed, step) alone; replicas drop different pixels."""
         for optimiser, base in self.optimisers.values():
             optimiser.learning_rate = learning_rate(base, self.conf, step, self.total_steps)
+        first = self.first_replica()
         for number, layer in enumerate(self._dropouts()):
-            layer.seed_generator.state.assign(
-                np.array([self.conf.seed % 2**32, (step * 1009 + number) % 2**32], np.uint32)
-            )
+            copies = self.strategy.experimental_local_results(layer.seed_generator.state.value)
+            for replica, copy in enumerate(copies, first):
+                words = [(self.conf.seed + 7919 * replica) % 2**32, (step * 1009 + number) % 2**32]
+                copy.assign(np.array(words, np.uint32))
+
+    def first_replica(self) -> int:
+        """Number of this worker's first replica among all."""
+        resolver = getattr(self.strategy, "cluster_resolver", None)
+        return int(resolver.task_id or 0) * len(self.strategy.extended.worker_devices) if resolver else 0
 
     def _dropouts(self) -> list[Any]:
         return [layer for layer in self.generator.layers if hasattr(layer, "seed_generator")]
@@ -101,7 +183,7 @@ class Trainer(ABC):
             yield
             return
         variables = self.generator.trainable_variables
-        kept = [np.asarray(v.value) for v in variables]
+        kept = [v.value.numpy() for v in variables]
         for variable, mean in zip(variables, self.average, strict=True):
             variable.assign(mean)
         try:
@@ -118,7 +200,7 @@ class Trainer(ABC):
         """Every number that the next step depends on, by name."""
         out = {}
         for group, variables in self._groups():
-            out.update({f"{group}.{i:04d}": np.asarray(v) for i, v in enumerate(variables)})
+            out.update({f"{group}.{i:04d}": v.numpy() for i, v in enumerate(variables)})
         return out
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -18,12 +18,13 @@ def make_trainer(
     size_px: int,
     units: Units,
     bands: tuple[str, ...],
+    dates: int = 2,
 ) -> Trainer:
     """Fresh optimisers and helper networks around a fresh generator.
 
     size_px  side of the training crops: discriminators are built for it
     """
-    _, start = registry.channels(registry.scaler_mode(model), len(bands))
+    _, start = registry.channels(registry.scaler_mode(model), len(bands), dates)
     training = registry.spec_of(model).training
     if training == "gan":
         from models.gan import GanTrainer

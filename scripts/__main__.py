@@ -24,6 +24,7 @@ OTHERS = {
     "snap_plan": "the gpt runs that a configuration asks for",
     "snap_region": "areas grown for SNAP's Subset",
     "snap_verify": "prove what gpt did from the product that it wrote",
+    "submit": "stages to batch jobs",
     "tile_check": "first tiles to a scratch folder",
 }
 ALIASES = {"import": "import_data"}

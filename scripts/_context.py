@@ -157,6 +157,11 @@ class Context:
         entry = self._entries.get(item_id)
         return entry.status if entry else ""
 
+    def reason_of(self, item_id: str) -> str:
+        """Why an item of this stage was skipped or failed; empty otherwise."""
+        entry = self._entries.get(item_id)
+        return entry.reason if entry else ""
+
     # -- for the frame -----------------------------------------------------------------------------------------
 
     def describe(self, paths: Iterable[Path]) -> dict[str, list[Any]]:
@@ -221,9 +226,12 @@ class Context:
         line = f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed, {seconds:.0f} s"
         line = f"{self.stage.name}: {line}{'; ' + report.summary if report.summary else ''}"
         path = self.layout.manifest(self.stage.name)
+        complete = len(failed) <= self.conf.max_failed
+        if self.options.part and not complete:  # the job record of the part then says so; --finalise judges the stage
+            self.log.info("%s", line)
+            raise_failures(failed, len(entries))
         if self.partial:
             return path, f"{line} (no manifest: this call does not complete the stage)"
-        complete = len(failed) <= self.conf.max_failed
         outputs = {name: list(value) for entry in entries for name, value in entry.outputs.items()}
         outputs.update(self.describe(self._extra_outputs))
         self._write_manifest(path, report, entries, outputs, counts, complete)

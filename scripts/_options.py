@@ -65,7 +65,7 @@ def optional_conf(
     command: click.Command, name: str, direct: Callable[[dict[str, Any], logging.Logger], None]
 ) -> click.Command:
     """Let a stage command be called without CONF; then `direct` gets the values of its own options and the log."""
-    from scripts._stage import guarded
+    from scripts._stage import guarded, refuse_direct
 
     with_conf = command.callback
     for param in command.params:
@@ -76,6 +76,7 @@ def optional_conf(
         if conf is not None and with_conf is not None:
             return with_conf(conf=conf, **values)
         with guarded(name, values["verbose"], values["quiet"]) as log:
+            refuse_direct(name)
             direct(values, log)
 
     command.callback = callback

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import os
 import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +17,7 @@ import click
 
 import models
 import utils
+from scripts import _batch
 from scripts._context import Context, Options, Report
 from scripts._options import CONF, shared
 from utils.workflow import config, freshness
@@ -32,11 +31,11 @@ from utils.workflow.errors import (
     from_os_error,
 )
 from utils.workflow.files import remove_leftovers
-from utils.workflow.lock import Lock, job_id
+from utils.workflow.lock import Lock
 from utils.workflow.schema import Conf
 from utils.workflow.stages import STAGES, Stage
 
-__all__ = ["Context", "Report", "guarded", "refuse", "stage"]
+__all__ = ["Context", "Report", "guarded", "refuse", "refuse_direct", "stage"]
 
 _SUBFOLDERS = {
     "make_scene": ("scene",), "find_images": ("search",), "download": ("raw",), "preprocess_s1": ("preprocessed/sentinel1",),
@@ -139,21 +138,13 @@ def _check_origin() -> None:
             )
 
 
-def _on_login_node(conf: Conf) -> bool:
-    if job_id():
-        return False
-    host = socket.gethostname()
-    if any(fnmatch.fnmatch(host, pattern) for pattern in conf.hpc.login_hosts):
-        return True
-    folders = os.environ.get("PATH", "").split(os.pathsep)
-    return any(os.access(os.path.join(folder, tool), os.X_OK) for folder in folders for tool in ("sbatch", "qsub"))  # noqa: PTH118
-
-
 def _guard(facts: Stage, conf: Conf, conf_path: Path, state: freshness.State) -> None:
-    """Refuse heavy work on login nodes, and heavy work repeated as a mere prerequisite."""
+    """Refuse heavy work on login nodes, and heavy work repeated as a mere prerequisite; network stages in jobs without."""
+    if facts.weight == "network":
+        _batch.refuse_without_network(facts.name, conf, conf_path)
     if facts.weight != "heavy":
         return
-    if not conf.hpc.allow_login and _on_login_node(conf):
+    if not conf.hpc.allow_login and _batch.on_login_node(conf.hpc):
         raise RefusedError(
             f"{facts.name} is heavy and this is a login node.",
             f"Submit it as a batch job: make submit STAGES={facts.name} CONF={conf_path}, or set hpc.allow_login: true.",
@@ -169,6 +160,18 @@ def _guard(facts: Stage, conf: Conf, conf_path: Path, state: freshness.State) ->
         raise RefusedError(
             f"{facts.name} is finished but stale ({state.reason}); it is heavy and is not repeated as a mere prerequisite.",
             f"Name it: make {facts.name} CONF={conf_path}, or allow all: make ... ALLOW=all.",
+        )
+
+
+def refuse_direct(name: str) -> None:
+    """The same for a heavy stage without a configuration; hpc.allow_login is that of S2CR_HPC."""
+    if STAGES[name].weight != "heavy" or os.environ.get("S2CR_SUBMIT") == "no":
+        return
+    hpc = config.load_hpc()
+    if not hpc.allow_login and _batch.on_login_node(hpc):
+        raise RefusedError(
+            f"{name} is heavy and this is a login node.",
+            f"gan_{name}.sh submits it as a batch job; S2CR_SUBMIT=no runs it here.",
         )
 
 

@@ -4,7 +4,7 @@ Reads   dataset/test (and train, to fit the rivals), pred/<run>/*.tif, preproces
 Writes  reports/scores/<method>.json   one a run, baseline and rule; reports/scores/rasters.json: copy_t0 of whole images
         reports/evaluate.json, evaluate.csv   all of them together; the same table goes to stderr
 Items   one a method, then rasters. Scored are clear pixels of t1 inside the valid window of each sample
-Other sets and --conventions are a look: they print and write nothing. Fails  73 train without --allow-train
+Other sets and --conventions are a look: they print and write nothing. Fails  65 leak, 73 train without --allow-train
 
 Example  ./s2cr evaluate confs/demo.yaml
 Example  ./s2cr evaluate confs/demo.yaml --conventions uncrtaints
@@ -41,10 +41,12 @@ def _is_look(extra: dict[str, Any]) -> bool:
     always=_is_look,
 )
 def run(ctx: Context) -> Report:
+    from scripts import _leaks
     from scripts._evaluation import Data
     from utils.science import score_table
     from utils.workflow.files import atomic_bytes, atomic_json
 
+    _leaks.refuse(ctx.layout.dataset, ctx.layout.norm, [ctx.layout.run(one.name) for one in ctx.conf.train.runs])
     data = Data(ctx, ctx.extra["set_name"], ctx.extra["allow_train"])
     runs = [run.name for run in ctx.conf.train.runs]
     methods = [*dict.fromkeys(["copy_t0", *ctx.conf.evaluate.baselines]), *RULES, *runs]

@@ -59,13 +59,15 @@ def _dated_sets(ctx: Context, rules: "Rules") -> "list[DatedSet]":
         raise ConfigError("import_data.root is not set.", "Set it to the folder of the rasters.")
     root = ctx.resolve(conf.root)
     if conf.layout == "belgium":
-        return import_layouts.belgium(root, conf.site, rules, conf.min_clear, conf.relative_orbit)
+        return import_layouts.belgium(root, conf.site, rules, conf.min_clear, conf.relative_orbit, conf.s1_average)
     if conf.layout == "finland":
         return import_layouts.finland(root, rules, conf.direction, conf.min_clear)
-    two = conf.layout == "two_dates"
-    sets = (
-        import_layouts.two_dates(root) if two else import_layouts.listed(conf.items, root, conf.site, conf.cloud_band)
-    )
+    if conf.layout == "simulator":
+        return import_layouts.simulator(root)
+    if conf.layout == "two_dates":
+        sets = import_layouts.two_dates(root, conf.s1_average)
+    else:
+        sets = import_layouts.listed(conf.items, root, conf.site, conf.cloud_band, conf.s1_average)
     return [
         d for d in sets if conf.min_clear == 0 or d.s2 is None or importer.clear_share(d.s2, rules) >= conf.min_clear
     ]
@@ -83,8 +85,10 @@ def _import(ctx: Context, item: Any, acquisition: "Acquisition", grid: "Grid", r
         "product": acquisition.name, "provider": "import", "site": acquisition.site, "start": acquisition.start,
         "start_is_nominal": acquisition.nominal, "platform": acquisition.platform, "pass": acquisition.direction,
         "relative_orbit": acquisition.relative_orbit, "grid": grid.to_dict(),
-        "files": sorted({plane.path.name for plane in acquisition.planes}),
+        "files": sorted({p.path.name for one in (acquisition, *acquisition.members) for p in one.planes}),
     }  # fmt: skip
+    if acquisition.members:
+        facts["averaged"] = [{"name": one.name, "start": one.start} for one in acquisition.members]
 
     def write(name: str, array: Any, units: str, nodata: float | None) -> None:
         tags = ctx.tags(units, [acquisition.name], ACQ_START=acquisition.start)

@@ -4,9 +4,11 @@ Reads   section scene of the configuration
 Writes  <scene.dir>/archive/<product>.zip  Sentinel-1 IW GRDH and Sentinel-2 L2A of both dates, and decoys
         <scene.dir>/area.geojson, dem.tif (ellipsoidal heights, m), preview.png, scene.json
         <scene.dir>/truth/*.tif  clear reflectance of both dates, gamma nought without speckle, severity, cover
-Items   one per product, and `ground`; --part i/N
+        with scene.form rasters: <scene.dir>/rasters/sim<nnn>_{S1,S2,CLOUD}_{t0,t1}.tif, sim<nnn>_truth.tif, scene.json
+Items   one per product, and `ground`; with rasters one per scene; --part i/N
 Fails   65 origin or size that does not fit the Sentinel-2 grid, 69 disk full
 Example  ./s2cr make_scene confs/demo.yaml
+Example  ./s2cr make_scene confs/simulator.yaml --part 1/4
 """
 
 if not __package__:
@@ -28,6 +30,8 @@ def run(ctx: Context) -> Report:
     from utils.workflow.files import atomic_json
 
     folder = ctx.layout.work / ctx.conf.scene.dir
+    if ctx.conf.scene.form == "rasters":
+        return _rasters(ctx, folder)
     settings = {field.name: getattr(ctx.conf.scene, field.name) for field in fields(SceneSettings)}
     products = SceneProducts(SceneSettings(**settings))
     plans = [*S2_PLANS, *S1_PLANS]
@@ -48,6 +52,34 @@ def run(ctx: Context) -> Report:
     return ctx.report(
         summary=f"{ctx.conf.scene.size_px} x {ctx.conf.scene.size_px} px, {len(names)} products in {folder.name}/archive"
     )
+
+
+def _rasters(ctx: Context, folder: Path) -> Report:
+    """Many scenes on their map grids, without products."""
+    from utils.io import synth_rasters as files
+    from utils.science import synth_rasters as simulator
+    from utils.science.synth import SceneParams
+    from utils.workflow.files import atomic_json
+
+    conf = ctx.conf.scene
+    base = SceneParams(
+        conf.seed, conf.size_px, conf.fires, conf.cloud_fraction, conf.relief_m, conf.misregistration_px, conf.burn_vh_db,
+        frozenset(conf.confusers),
+    )  # fmt: skip
+    wanted = {files.NAME.format(n): (n, params) for n, params in enumerate(simulator.scenes(base, conf.scenes))}
+    tags = {"STAGE": "make_scene", "SOURCE_PRODUCTS": "synthetic", "SEED": str(conf.seed), "SYNTHETIC": "yes"}
+    for item in ctx.todo(wanted, unit="scene"):
+        with item:
+            number, params = wanted[item.id]
+            made = simulator.rasters(params)
+            grid = files.grid_of(number, (conf.origin[0], conf.origin[1]), conf.epsg, conf.size_px)
+            for path in files.write_scene(folder / "rasters", item.id, made, grid, tags):
+                item.output(path)
+            item.data |= {"fires": params.fires, "burned": round(float((made.severity > 0).mean()), 6)}
+    if not ctx.partial:
+        facts = {"schema": "s2cr.scene/1", "synthetic": True, "settings": conf.model_dump(mode="json")}
+        atomic_json(ctx.output(folder / "scene.json"), facts | {"scenes": {n: ctx.data_of(n) for n in wanted}})
+    return ctx.report(summary=f"{len(wanted)} scenes of {conf.size_px} x {conf.size_px} px in {folder.name}/rasters")
 
 
 def _ground(ctx: Context, item: Any, products: "SceneProducts", folder: Path) -> None:

@@ -40,7 +40,9 @@ def run(ctx: Context) -> Report:
 
     set_dir = ctx.layout.dataset_set(ctx.conf.predict.set)
     index = samples.load_index(set_dir)
-    chosen = [s.id for s in index.samples if not ctx.conf.predict.pairs or s.pair in ctx.conf.predict.pairs]
+    wanted = ctx.conf.predict.pairs
+    # a cloudy S2(t0) trains through its mask, but an image predicted from it would show the cloud
+    chosen = [s.id for s in index.samples if (not wanted or s.pair in wanted) and not s.train_only]
     size = ctx.conf.predict.batch_size
     # fixed groups: a tile shares its batch with the same tiles whatever was done before, so its bytes are the same
     groups = {f"{i // size:05d}": chosen[i : i + size] for i in range(0, len(chosen), size)}
@@ -69,7 +71,7 @@ def _load(folder: Path, batch_size: int, index: Any) -> Any:
     from models.predictor import Predictor
 
     predictor = Predictor(folder, batch_size)
-    predictor.check_bands(index.bands_sar, index.bands_optical)
+    predictor.check_bands(index.bands_sar, index.bands_optical, index.n_dates)
     return predictor
 
 

@@ -4,6 +4,8 @@ Reads   preprocessed/<sensor>/<product>/*.tif, search/pairs.json
 Writes  tiles/<date>/sentinel1/r0003_c0012.tif  float32 VV, VH: gamma0 linear power, nodata NaN
         tiles/<date>/sentinel2/...  float32 reflectance, bands as in section dataset, nodata NaN
         tiles/<date>/mask/...  uint8 CLOUD code, SAR bits;  tiles/<date>/grid.json  windows and valid windows
+        tiles/<date>/vrt/{VV,VH,B04,...}.vrt  every band over the products of the date; sentinel1.vrt, sentinel2.vrt
+        the bands stacked, to look at: GDAL and QGIS open them, and they survive a move of the work directory
 Items   one per date and tile; --part i/N       Fails  65 tile larger than the grid, 66 raster missing or on another grid
 Example  ./s2cr tile confs/demo.yaml
 """
@@ -43,6 +45,7 @@ def run(ctx: Context) -> Report:
         count += len(tiles)
         if not ctx.options.part and not ctx.partial:
             atomic_json(ctx.output(ctx.layout.tiles(name) / "grid.json"), _grid_json(ctx, grid, tiles))
+            _virtual(ctx, date)
     size = ctx.conf.tiling.size_px
     return ctx.report(metrics={"tiles": count, "dates": len(dates)}, summary=f"{len(dates)} dates, tiles of {size} px")
 
@@ -75,6 +78,26 @@ def _write(
         jobs.append(pool.submit(raster.write, path, array, grid, band_names=bands, nodata=nodata, tags=tags))
     for job in jobs:
         job.result()
+
+
+def _virtual(ctx: Context, date: "Acquisition") -> None:
+    """Virtual rasters of a date: one a band, then the stack of each sensor."""
+    from utils.io import vrt
+    from utils.io.cutter import SAR_FILES
+
+    folder, root = ctx.layout.tiles(date.id) / "vrt", ctx.layout.preprocessed_root
+    optical = dict.fromkeys(ctx.conf.dataset.optical) if date.s2 else {}
+    sensors = {
+        "sentinel1": (date.sar_folder, date.s1, SAR_FILES),
+        "sentinel2": ("sentinel2", date.s2, {name: name for name in optical}),
+    }
+    for sensor, (place, products, files) in sensors.items():
+        bands = []
+        for name, file in files.items():
+            bands.append(ctx.output(folder / f"{name}.vrt"))
+            vrt.write_band(bands[-1], [root / place / product / f"{file}.tif" for product in products], name)
+        if bands:
+            vrt.write_stack(ctx.output(folder / f"{sensor}.vrt"), bands)
 
 
 def _grid_json(ctx: Context, grid: "Grid", tiles: "list[Tile]") -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Train the configured networks, or resume where a training was interrupted.
 
 Reads   dataset/train, dataset/val, norm/scaler_<mode>.json   samples in physical units; the scaler of each model's mode
-Writes  runs/<name>/{model.yaml,train.yaml,scaler.json,model.keras,model_card.json,history.jsonl}
+Writes  runs/<name>/{model.yaml,train.yaml,scaler.json,model.keras,model_card.json,model_card.md,history.jsonl}
         runs/<name>/checkpoints, runs/<name>/tb   scratch: resuming and TensorBoard
-Items   one per run of train.runs              Fails  65 keys that contradict the dataset, 66 no dataset, 75 interrupted
+Items   one per run of train.runs
+Fails   65 keys that contradict the dataset, a leak or a loss that explodes, 66 no dataset or scaler, 72 no training sample,
+        75 interrupted by SIGTERM, SIGUSR1 or Ctrl-C: the batch is finished and saved, the same command resumes
 Without CONF: --model and --train name the two files, and train_directory and val_directory of the second the data.
+With multi_gpu: true in train.yaml all visible GPUs train together, and all workers of TF_CONFIG or of a Slurm step.
 Example  ./s2cr train confs/demo.yaml
 Example  ./s2cr train --model GAN_confs/model.yaml --train my_train.yaml
 """
@@ -15,14 +18,14 @@ if not __package__:
     import _direct  # noqa: F401
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scripts._context import Options
 from scripts._options import optional_conf
-from scripts._stage import Context, Report, stage
+from scripts._stage import Context, Report, guarded, stage
 
 if TYPE_CHECKING:
     from models.run import RunFolder
@@ -42,13 +45,8 @@ def run(ctx: Context) -> Report:
     wanted = {chosen.name: chosen for chosen in ctx.conf.train.runs}
     for item in ctx.todo(wanted, unit="run"):
         with item:
-            chosen, folder = wanted[item.id], RunFolder(ctx.layout.run(item.id))
-            sets = (ctx.layout.dataset_set("train"), ctx.layout.dataset_set("val"))
-            yamls = (ctx.resolve(chosen.model), ctx.resolve(chosen.train))
-            item.data.update(
-                _train(item.id, folder, yamls, sets, ctx.layout.norm, ctx.log, _data_key(ctx), ctx.options.force)
-            )
-            for path in folder.outputs():
+            item.data.update(_train_run(ctx, wanted[item.id]))
+            for path in RunFolder(ctx.layout.run(item.id)).outputs():
                 item.output(path)
     for name in wanted:
         scores[name] = ctx.data_of(name)
@@ -58,9 +56,35 @@ def run(ctx: Context) -> Report:
     return ctx.report(metrics=scores, summary=f"validation: {shown}" if shown else "")
 
 
+def _train_run(ctx: Context, chosen: Any) -> dict[str, float]:
+    from models.run import RunFolder
+
+    folder = RunFolder(ctx.layout.run(chosen.name))
+    sets = (ctx.layout.dataset_set("train"), ctx.layout.dataset_set("val"))
+    yamls = (ctx.resolve(chosen.model), ctx.resolve(chosen.train))
+    key, fresh = _data_key(ctx), ctx.options.force
+    return _train(chosen.name, folder, yamls, sets, ctx.layout.norm, ctx.log, key, fresh, _facts(ctx))
+
+
 def _data_key(ctx: Context) -> str:
     """Changes with the data only: a further run in the configuration must not invalidate checkpoints of this one."""
     return "".join(str(ctx.manifest(name)["outputs_digest"]) for name in ("split", "normalise"))
+
+
+def _facts(ctx: Context) -> dict[str, Any]:
+    """What the model card says of the data beside its index."""
+    return {"synthetic": ctx.conf.report.synthetic, **_split_facts(ctx.layout.dataset)}
+
+
+def _split_facts(dataset: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        split = json.loads((dataset / "split.json").read_text(encoding="utf-8"))
+        counts = {name: len(ids) for name, ids in split["sets"].items()} | {"dropped": len(split["dropped"])}
+        return {"split": {"counts": counts, **{key: split[key] for key in ("method", "buffer_m", "seed", "note")}}}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}
 
 
 def _train(
@@ -72,16 +96,59 @@ def _train(
     log: logging.Logger,
     data_key: str,
     fresh: bool = False,
+    facts: dict[str, Any] | None = None,
 ) -> dict[str, float]:
-    from models import backend
+    from models import devices
+    from scripts import _leaks
 
-    backend.start()
-    from models.session import DataSet, make_task
-    from models.training import Training
+    if sets[0].parent == sets[1].parent:
+        _leaks.refuse(sets[0].parent, norm)
+    from models.session import DataSet, load_confs, make_task
     from utils.io import samples
 
-    train, val = (DataSet(samples.load_index(path), partial(samples.read_sample, path)) for path in sets)
-    return Training(make_task(name, folder, yamls, (train, val), norm, log, data_key), fresh).fit()
+    train, val = (DataSet(samples.load_index(path), samples.reader(path)) for path in sets)
+    found = devices.start(load_confs(*yamls)[1].multi_gpu)
+    if found.replicas > 1:
+        log.info("%s: trains on %s", name, found.words())
+    task = make_task(name, folder, yamls, (train, val), norm, log, data_key, found, facts)
+    card = None if fresh else folder.finished(task.fingerprint)
+    if card is not None:
+        log.info("%s: up to date", name)
+        return {"step": card["exported_step"], **card["validation"]}
+    from models.training import Training
+
+    return Training(task, fresh).fit()
+
+
+def _other_worker() -> bool:
+    """True in the processes of several workers that are not the chief: they compute and write nothing."""
+    import os
+
+    from models.cluster import find
+
+    cluster = find(os.environ)
+    return cluster is not None and not cluster.chief
+
+
+def _as_worker(conf_path: Path, options: Options, log: logging.Logger) -> None:
+    """Train what the chief trains, in its order, without lock, ledger and manifest, which are the chief's."""
+    from utils.workflow import config, freshness
+    from utils.workflow.errors import Error, Interrupted
+    from utils.workflow.ledger import read
+
+    ctx = Context("train", config.load(conf_path), conf_path, options, log)
+    entries: dict[str, Any] = {} if options.force else dict(read(ctx.layout.ledger("train")))
+    for chosen in ctx.conf.train.runs:
+        entry = entries.get(chosen.name)
+        kept = dict(entry.outputs) if entry and entry.key == ctx.key and entry.status == "done" else None
+        if kept is not None and freshness.outputs_intact(ctx.layout, kept) is None:
+            continue
+        try:
+            _train_run(ctx, chosen)
+        except Interrupted:
+            raise
+        except Error as error:  # the chief meets the same one, records it and goes on
+            log.error("%s: %s", chosen.name, error)
 
 
 def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
@@ -109,8 +176,23 @@ def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:
     if conf.training_dir is not None:
         folder = ROOT / Path(conf.training_dir).expanduser() / model.model_name / f"training_{conf.training_number}"
     data_key = "".join(sha256_file(path / "index.json") if (path / "index.json").is_file() else "" for path in sets)
-    _train(model.model_name, RunFolder(folder), yamls, (sets[0], sets[1]), work / "norm", log, data_key)
-    click.echo(folder)
+    facts = _split_facts(sets[0].parent)
+    fresh = bool(values["force"])
+    _train(model.model_name, RunFolder(folder), yamls, (sets[0], sets[1]), work / "norm", log, data_key, fresh, facts)
+    if not _other_worker():
+        click.echo(folder)
 
 
 run = optional_conf(run, "train", _direct_form)
+_alone = run.callback
+
+
+def _dispatch(conf: Path | None = None, **values: Any) -> Any:
+    if conf is None or not _other_worker():
+        return _alone(conf=conf, **values) if _alone else None
+    options = Options(**{name: values[name] for name in Options.__dataclass_fields__})
+    with guarded("train", options.verbose, options.quiet) as log:
+        _as_worker(conf, options, log)
+
+
+run.callback = _dispatch

@@ -30,6 +30,29 @@ def make_help() -> str:
     return subprocess.run(["make", "-s", "help"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
+def job_texts() -> str:
+    """Files and command lines of a chain with parts and segments, for both batch systems."""
+    from utils.workflow import scheduler
+    from utils.workflow.schema import Conf, Hpc
+    from utils.workflow.schema_hpc import PartedJob, Resources, TrainJob
+
+    gpu = {"slurm": "--gres=gpu:1", "pbs": "-l ngpus=1"}
+    out: list[str] = []
+    kinds: tuple[scheduler.Kind, ...] = ("slurm", "pbs")
+    for kind in kinds:
+        hpc = Hpc(
+            transfer_queue="data", modules=("gdal",), job=Resources(queue="main", walltime="1:00:00", memory_gib=7.5, cpus=2),
+            tile=PartedJob(parts=3), train=TrainJob(queue="gpu", walltime="12:00:00", segments=2, options=(gpu[kind],)),
+        )  # fmt: skip
+        jobs = scheduler.chain_jobs(Conf(hpc=hpc), Path("/data/c.yaml"), ["download", "tile", "train"])
+        ids = {job.name: f"<{job.name}>" for job in jobs}
+        for job in jobs:
+            file = Path(f"/data/work/jobs/0001/{job.name}.sh")
+            text = scheduler.job_text(job, kind, hpc, file.parent, Path("/opt/s2cr"), {"S2CR_DATA": "/data/in"})
+            out += [f"== {file}", text, f"$ {' '.join(scheduler.command_line(job, kind, file, ids))}", ""]
+    return "\n".join(out)
+
+
 def snap_nodes() -> dict[str, Any]:
     """graph file -> list of [node, operator, sources, parameters]."""
     found = {}
@@ -95,6 +118,7 @@ def seam_figures() -> dict[str, float]:
 GOLDEN: dict[str, Callable[[], Any]] = {
     "help.txt": help_text,
     "make_help.txt": make_help,
+    "jobs.txt": job_texts,
     "snap_nodes.json": snap_nodes,
     "indices.json": index_values,
     "gamma0_blocks.json": gamma0_blocks,

@@ -22,7 +22,7 @@ def test_every_golden_file_has_its_maker() -> None:
     assert {path.name for path in make.DATA.iterdir()} == set(make.GOLDEN)
 
 
-@pytest.mark.parametrize("name", ["help.txt", "make_help.txt", "snap_nodes.json"])
+@pytest.mark.parametrize("name", ["help.txt", "make_help.txt", "jobs.txt", "snap_nodes.json"])
 def test_texts_and_graphs(name: str) -> None:
     assert make.GOLDEN[name]() == stored(name), AGAIN
 

@@ -139,7 +139,59 @@ def test_filters_name_their_reasons(toy: Toy) -> None:
     cloudy = index.sample("p001_r0001_c0000")  # stays in the pool: predict needs it
     assert not cloudy.trainable and cloudy.reason == "cloud t1: 24 px of cloud and shadow in the label, at most 20"
     assert cloudy.clear_t1 == pytest.approx(1 - 24 / 256, abs=1e-6) and len(index.samples) == 28
-    assert manifest["metrics"]["not_trainable"] == {"cloud t1": 1}
+    metrics = manifest["metrics"]
+    assert metrics["not_trainable"] == {"cloud t1": 1} and metrics["not_usable"] == {"cloud t0": 1, "nodata": 1}
+    assert metrics["filters"] == {
+        "max_cloud_px": 2, "max_sar_filled": 0, "min_clear": 0, "min_nonzero": 0, "min_valid": 1, "no_label": 0,
+    }  # fmt: skip
+    ledger = (toy.work / "items/build_dataset.jsonl").read_text()
+    assert "nodata: 50.0 % of the inputs, at most 5 %" in ledger
+
+
+def test_virtual_rasters_open_after_a_move(toy: Toy, tmp_path: Path) -> None:
+    shutil.copytree(toy.work, tmp_path / "elsewhere")
+    for name, bands in {"sentinel1": ("VV", "VH"), "sentinel2": ("B04", "B03", "B02", "B08")}.items():
+        path = tmp_path / f"elsewhere/tiles/d1/vrt/{name}.vrt"
+        info = raster.info(path)
+        assert info.band_names == bands and info.grid == GRID
+        for number, band in enumerate(bands, start=1):
+            product = toy.work / "preprocessed" / name / ("S1b" if name == "sentinel1" else "S2b")
+            file = f"gamma0_{band.lower()}" if name == "sentinel1" else band
+            np.testing.assert_array_equal(raster.read(path, [number]), raster.read(product / f"{file}.tif"))
+
+
+def test_partly_cloudy_dates_train_through_their_masks(toy: Toy, tmp_path: Path) -> None:
+    partly = Toy(tmp_path)
+    shutil.copytree(toy.inputs, partly.inputs, dirs_exist_ok=True)
+    conf = partly.conf.read_text().replace("{max_sar_filled: 0.05}", "{keep_clouds: true, keep_clouds_t0: true}")
+    partly.conf.write_text(conf)
+    said = {}
+    for stage in STAGES:
+        result = partly.run(stage)
+        assert result.returncode == 0, result.stderr
+        said[stage] = result.stderr
+    assert "29 train, 1 of them partly cloudy at t0; no sample: 1 nodata" in said["build_dataset"], said[
+        "build_dataset"
+    ]
+    index = samples.load_index(partly.work / "dataset/all")
+    cloudy = index.sample("p001_r0000_c0001")  # 25 cloud pixels at t0
+    assert cloudy.train_only and cloudy.trainable and cloudy.clear_t0 == pytest.approx(1 - 25 / 256, abs=1e-6)
+    assert index.sample("p001_r0001_c0000").trainable and not index.sample("p001_r0001_c0000").train_only
+    split = json.loads((partly.work / "dataset/split.json").read_text())
+    assert cloudy.id in split["sets"]["train"]
+    from models.inputs import prepare_tile
+    from models.registry import channels
+
+    scaler = Scaler.from_json(json.loads((partly.work / "norm/scaler_fixed.json").read_text()))
+    sample = samples.read_sample(partly.work / "dataset/train", cloudy.id)
+    medians = index.pairs["p001"].ds1_median_db
+    weight = prepare_tile(sample, scaler, medians, channels("fixed", 4)[1], False).weight
+    assert (weight[:5, :5] == 0).all() and weight.sum() == 256 - 25  # the loss does not see the cloud
+    standard = json.loads((partly.work / "norm/scaler_standard.json").read_text())["groups"]
+    counts = {group["name"]: group["n"] for group in standard}
+    owned = {i: samples.read_sample(partly.work / "dataset/train", i) for i in split["sets"]["train"]}
+    clear = sum(int((s.window & s.clear_t0).sum() + (s.window & s.clear_t1).sum()) for s in owned.values())
+    assert counts["NIR"] == clear and counts["R,G,B"] == 3 * clear and counts["VV"] > counts["NIR"]
 
 
 def test_sample_arrays_and_scene_median(toy: Toy) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -131,6 +132,71 @@ def test_holdout_dates_are_for_test_only():
     assert sum("training sees that date" in r for r in reasons.values()) == 4
 
 
+def fires(count=9, dates=DATES, changed=lambda n: 0.0):
+    """Places 100 km apart, four tiles each."""
+    out = []
+    for number in range(count):
+        grid = Grid(32631, 500000.0 + 1e5 * number, 5600000.0, 10.0, -10.0, 160, 160)
+        for sample in placed(grid, 80, site=f"fire{number}", dates=dates, changed=lambda tile, n=number: changed(n)):
+            out.append(replace(sample, events=frozenset({f"site:{sample.site}", f"t1:{sample.date}"})))
+    return out
+
+
+def test_whole_events_go_into_one_set():
+    samples = fires()
+    split = split_samples(samples, "event", (0.6, 0.2, 0.2), 2, 2560.0, 4)
+    homes = {name: {s.site for s in group} for name, group in members(split, samples).items()}
+    assert {name: len(found) for name, found in homes.items()} == {"train": 5, "val": 2, "test": 2}
+    assert len(set.union(*homes.values())) == 9 and not split.dropped
+    assert split.method == "event" and split.test_events == {f"site:{site}" for site in homes["test"]}
+    assert find_leaks(members(split, samples), 2560.0, Evidence(test_events=split.test_events)) == []
+    assert split_samples(samples, "event", (0.6, 0.2, 0.2), 2, 2560.0, 4) == split
+    assert split_samples(samples, "event", (0.6, 0.2, 0.2), 3, 2560.0, 4).sets != split.sets
+    planted = {
+        **members(split, samples),
+        "train": [s for s in samples if s.site in homes["train"] | {min(homes["test"])}],
+    }
+    assert {leak.kind for leak in find_leaks(planted, 0.0, Evidence(test_events=split.test_events))} >= {"event"}
+
+
+def test_events_are_dealt_within_strata_and_three_are_needed():
+    samples = fires(10, changed=lambda n: 0.4 if n < 5 else 0.01)
+    split = split_samples(samples, "event", (0.6, 0.0, 0.4), 1, 0.0, 4)
+    burnt = {s.site for s in members(split, samples)["test"] if s.changed > 0.05}
+    assert len(burnt) == 2 and len({s.site for s in members(split, samples)["test"]}) == 4
+    three = split_samples(fires(3), "event", (0.8, 0.05, 0.15), 2, 2560.0, 4)
+    assert all(three.sets.values())
+    with pytest.raises(ValueError, match="at least 3 events, by site there are 2: site:fire0, site:fire1"):
+        split_samples(fires(2), "event", (0.8, 0.05, 0.15), 2, 2560.0, 4)
+
+
+def test_events_by_date_need_ground_of_their_own():
+    """Dates of one place see the same ground: the buffer leaves nothing to train on. At different places they may split."""
+    with pytest.raises(ValueError, match=r"train would be empty \(3 events by t1"):
+        split_samples(fires(1, ("d1", "d2", "d3")), "event", (0.4, 0.3, 0.3), 2, 2560.0, 4, event_by="t1")
+    apart = [s for n in range(6) for s in fires(6, (f"d{n}",)) if s.site == f"fire{n}"]
+    split = split_samples(apart, "event", (0.5, 0.25, 0.25), 2, 2560.0, 4, event_by="t1")
+    assert all(split.sets.values()) and all(event.startswith("t1:d") for event in split.test_events)
+
+
+def test_neighbouring_events_give_way_to_the_buffer():
+    near = Grid(32631, 500000.0 + 1600.0 + 800.0, 5600000.0, 10.0, -10.0, 160, 160)  # 800 m east of fire0
+    samples = [*fires(4), *placed(near, 80, site="beside")]
+    for seed in range(12):
+        split = split_samples(samples, "event", (0.5, 0.25, 0.25), seed, 2560.0, 4)
+        brute_force_ok(split, samples, 2560.0)
+        assert find_leaks(members(split, samples), 2560.0) == []
+
+
+def test_partly_cloudy_samples_only_train():
+    samples = [replace(s, train_only=parse_tile_id(s.tile)[1] % 3 == 0) for s in placed(dates=("d",))]
+    split = split_samples(samples, "blocks", (0.6, 0.15, 0.25), 2, 800.0, 2)
+    sets = members(split, samples)
+    assert any(s.train_only for s in sets["train"])
+    assert not any(s.train_only for name in ("val", "test") for s in sets[name])
+    assert sum("trains only" in reason for _, reason in split.dropped) > 5
+
+
 def test_no_room_is_an_error():
     with pytest.raises(ValueError, match="test would be empty"):
         split_samples(placed(Grid(32631, 0, 0, 10, -10, 64, 64), 16), "halves", (0.5, 0.1, 0.4), 2, 1000.0, 1)
@@ -150,8 +216,6 @@ def clean_sets():
 
 
 def test_six_planted_leaks_are_found_and_none_in_a_clean_split():
-    from dataclasses import replace
-
     sets, _samples = clean_sets()
     good = Evidence({"scaler": "abc"}, "abc", frozenset({"t1:other"}))
     assert find_leaks(sets, 800.0, good) == []

@@ -182,3 +182,41 @@ def test_fill_happens_before_decibels():
     db, n = module.sar_db(power, 5)
     np.testing.assert_allclose(db, to_db(np.full((5, 5, 2), 0.05)), rtol=1e-6)
     assert n == 2
+
+
+def test_impossible_fills_are_counted_and_stay_nan():
+    power = np.full((6, 6, 2), 0.05, np.float32)
+    power[..., 1] = -0.01
+    power[0, :4, 1] = 0.02  # four good pixels, five are needed
+    power[5, :, :] = np.nan  # outside the swath: not counted
+    db, filled = module.sar_db(power, 5)
+    assert filled == 0 and module.unfilled(power, db) == 5 * 6 - 4
+    assert np.isnan(db[..., 1]).sum() == 36 - 4 and np.isfinite(db[:5, :, 0]).all()
+    db, filled = module.sar_db(power, 4)
+    assert (filled, module.unfilled(power, db)) == (26, 0)
+
+
+def test_the_fill_of_a_tile_keeps_planted_zeros_and_negatives_out_of_the_network(standard):
+    """No NaN or infinity outside nodata, in both modes, for any planted mixture."""
+    rng = np.random.default_rng(6)
+    s1 = rng.gamma(4, 0.03, (2, 32, 32, 2)).astype(np.float32)
+    s1[rng.random(s1.shape) < 0.3] = 0.0
+    s1[rng.random(s1.shape) < 0.1] = -0.004
+    s2 = rng.beta(2, 8, (32, 32, 5)).astype(np.float32)
+    for scaler in (standard, Scaler.fixed(SAR, OPTICAL)):
+        x, valid = scaler.network_input(s1[0], s1[1], s2, {"VV": 0.0, "VH": 0.0})
+        assert valid.all() and np.isfinite(x).all() and np.abs(x[..., :4]).min() > 0
+
+
+def test_dates_are_in_json_and_checked(standard):
+    fixed = Scaler.fixed(SAR, OPTICAL, n_dates=3)
+    again = Scaler.from_json(json.loads(json.dumps(fixed.to_json())))
+    assert again == fixed and again.n_dates == 3 and fixed.to_json()["dates"] == ["t0", "t1", "t2"]
+    assert fixed.n_inputs == 6 + 2 + 10 + 1
+    old = {key: value for key, value in standard.to_json().items() if key != "dates"}
+    assert Scaler.from_json(old) == standard  # written before there were more than two dates
+    with pytest.raises(ScalerError, match="for 3 dates, the data have 2"):
+        fixed.check_bands(SAR, OPTICAL, 2)
+    ones = np.ones((2, 2, 2), np.float32)
+    with pytest.raises(ScalerError, match="for 3 dates, the data have 2"):
+        fixed.network_input(ones, ones, np.ones((2, 2, 5), np.float32), {"VV": 0.0, "VH": 0.0})

@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from utils.io import raster
 from utils.io.dem import HeightField, read_heights
+from utils.io.ground import Survey
 from utils.science.geodesy import geodetic_to_utm, utm_to_geodetic
 from utils.science.grid import Grid, Window
 from utils.workflow.errors import ConfigError, InputError
@@ -99,8 +100,9 @@ def test_a_height_does_not_depend_on_the_window_it_is_read_with(tmp_path: Path) 
     for window in (Window(0, 0, 7, 80), Window(13, 5, 40, 31), Window(59, 79, 1, 1)):
         part = field.read(GRID.window(window)).height_m
         assert part.tobytes() == np.ascontiguousarray(whole[window.slices]).tobytes()
-    low, high = field.survey(GRID)
-    assert (low, high) == (whole.min(), whole.max())
+    survey = Survey(field)
+    survey.grow(GRID)
+    assert (survey.low_m, survey.high_m) == (whole.min(), whole.max())
 
 
 def test_heights_against_exact_positions(tmp_path: Path) -> None:

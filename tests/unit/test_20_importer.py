@@ -185,6 +185,54 @@ def copy_mae(pairs, bands, rules, clear_only):
     return float(np.mean(maes))
 
 
+def test_acquisitions_around_a_date_are_averaged_in_linear_power(tmp_path):
+    grid = Grid(32755, 0.0, 40.0, 10.0, -10.0, 2, 2)
+    passes = []
+    for day, level, orbit in ((1, -10.0, 9), (7, -13.0, 9), (8, -3.0, 88), (13, -20.0, 9), (25, 0.0, 9)):
+        db = np.full((2, 2, 2), level, np.float32)
+        if day == 7:
+            db[0, 0, 0] = -99.0
+        raster.write(tmp_path / f"{day}.tif", db, grid)
+        planes = (Plane("VV", tmp_path / f"{day}.tif", 1), Plane("VH", tmp_path / f"{day}.tif", 2))
+        passes.append(
+            Acquisition(
+                "s", "sentinel1", f"S1_{day:02d}", planes, f"2020-01-{day:02d}T00:00:00", "", "ascending", orbit
+            )
+        )
+    rules = Rules(s1_nodata=-99.0)
+    assert importer.around(passes, "2020-01-06T00:00:00", 1) is passes[1]
+    mean = importer.around(passes, "2020-01-06T00:00:00", 3)  # of one track: not the one of day 8
+    assert [m.name for m in mean.members] == ["S1_07", "S1_01", "S1_13"]
+    assert (mean.name, mean.start, mean.relative_orbit) == ("S1_07_mean3", "2020-01-07T00:00:00", 9)
+    power = importer.load_s1(mean, grid, rules)
+    assert power["VH"][0, 0] == pytest.approx((0.1 + 10**-1.3 + 0.01) / 3, rel=1e-6)
+    assert power["VV"][1, 1] == pytest.approx((0.1 + 10**-1.3 + 0.01) / 3, rel=1e-6)
+    assert power["VV"][0, 0] == pytest.approx((0.1 + 0.01) / 2, rel=1e-6)  # what has a value there
+    assert len(importer.around(passes, "2020-01-06T00:00:00", 9).members) == 4  # no more than there are
+
+
+def test_clouds_of_an_import_grow_over_clear_pixels_only(tmp_path):
+    grid = Grid(32755, 0.0, 70.0, 10.0, -10.0, 7, 7)
+    scl = np.full((7, 7), 4, np.uint8)
+    scl[3, 3], scl[3, 5], scl[0, 0], scl[3, 2] = 9, 3, 11, 1  # cloud, shadow, snow, defective
+    raster.write(tmp_path / "a.tif", np.stack([np.full((7, 7), 1000, np.uint16), scl.astype(np.uint16)]), grid)
+    scene = Acquisition(
+        "s",
+        "sentinel2",
+        "a",
+        (Plane("B04", tmp_path / "a.tif", 1), Plane("CLOUD", tmp_path / "a.tif", 2)),
+        "2020-01-01",
+    )
+    plain = importer.load_s2(scene, ["B04"], grid, Rules())[1]
+    grown = importer.load_s2(scene, ["B04"], grid, Rules(cloud_dilate_m=15.0))[1]
+    row, col = np.mgrid[:7, :7]
+    near = {code: np.hypot(row - r, col - c) * 10 <= 15 for code, (r, c) in {1: (3, 3), 2: (3, 5)}.items()}
+    expected = np.where(near[1], 1, np.where(near[2], 2, 0))
+    expected[3, 2], expected[0, 0] = 4, 3  # what is no clear pixel keeps its code
+    np.testing.assert_array_equal(grown, expected)
+    np.testing.assert_array_equal(importer.load_s2(scene, ["B04"], grid, Rules(cloud_dilate_m=0.0))[1], plain)
+
+
 class TestBelgium:
     pytestmark = real
     rules = Rules(s1_scale=1e-4, s1_nodata=0.0)
@@ -210,6 +258,28 @@ class TestBelgium:
         assert {d.s1.relative_orbit for d in self.sets(59)} == {59}
         with pytest.raises(ConfigError, match=r"\[59, 161\]"):
             self.sets(88)
+
+    def test_several_acquisitions_of_the_track_are_averaged(self):
+        sets = import_layouts.belgium(Path(DATA) / "pairs_belgium", "belgium", self.rules, 0.97, None, s1_average=4)
+        one = self.sets()
+        grid = importer.site_grid(one[:1], "B04", self.rules)
+        spread = []
+        for few, many in zip(one, sets, strict=True):
+            assert len(many.s1.members) == 4 and many.s1.members[0] == few.s1 and many.s2 == few.s2
+            assert {m.relative_orbit for m in many.s1.members} == {161}
+            parts = [importer.load_s1(m, grid, self.rules)["VV"] for m in many.s1.members]
+            mean = importer.load_s1(many.s1, grid, self.rules)["VV"]
+            np.testing.assert_allclose(mean, np.mean(parts, axis=0), rtol=1e-6)
+            halves = np.mean(parts[:2], axis=0), np.mean(parts[2:], axis=0)
+            changes = [10 * np.log10(a / b) for a, b in ((parts[0], parts[2]), halves)]
+            spread.append([np.std(change) for change in changes])
+        alone, averaged = np.mean(spread, axis=0)
+        print(f"spread of VV between passes {alone:.2f} dB, between means of two {averaged:.2f} dB (limit 0.85 of it)")
+        assert averaged < 0.85 * alone
+
+    def test_partly_cloudy_dates_join_by_their_clear_share(self):
+        more = import_layouts.belgium(Path(DATA) / "pairs_belgium", "belgium", self.rules, 0.60, None)
+        assert {d.id for d in self.sets()} < {d.id for d in more} and len(more) > 20
 
     def test_radar_goes_to_10_m_on_power(self):
         first = self.sets()[0]
@@ -288,8 +358,28 @@ class TestTwoDates:
         assert "track 107 descending" in result.stderr and "track 173 ascending" in result.stderr
 
 
+def item_of(**values):
+    facts = {"date": "d", "sensor": "sentinel1", "name": None, "files": ("a.tif",), "bands": ("VV", "VH"), "time_index": None,
+             "site": None, "acquired": "2020-01-01T00:00:00Z", "relative_orbit": 9, "direction": "ascending"}  # fmt: skip
+    return type("Item", (), {**facts, **values})
+
+
+def test_listed_items_of_several_sites_and_passes():
+    optical = item_of(sensor="sentinel2", bands=("B04",), acquired="2020-01-09T00:00:00")
+    passes = [item_of(acquired=f"2020-01-{day:02d}T00:00:00Z") for day in (1, 7, 13)]
+    with pytest.raises(ConfigError, match=r"second sentinel1 item"):
+        import_layouts.listed([optical, *passes], Path(), "s", None)
+    (found,) = import_layouts.listed([optical, *passes], Path(), "s", None, s1_average=2)
+    assert [m.start for m in found.s1.members] == ["2020-01-07T00:00:00", "2020-01-13T00:00:00"]
+    assert [m.name for m in found.s1.members] == ["sentinel1_d_2", "sentinel1_d_3"]
+    two = import_layouts.listed([item_of(site="fire1"), item_of(site="fire2", date="e")], Path(), "s", None)
+    assert [(d.id, d.site, d.s1.site) for d in two] == [("d", "fire1", "fire1"), ("e", "fire2", "fire2")]
+    with pytest.raises(ConfigError, match="date d is at two sites"):
+        import_layouts.listed([item_of(site="fire1"), item_of(site="fire2")], Path(), "s", None)
+
+
 def test_listed_items_errors():
-    item = type("Item", (), {"date": "d", "sensor": "sentinel2", "name": None, "files": ("a.tif", "b.tif"), "bands": ("B02",), "time_index": None,
+    item = type("Item", (), {"date": "d", "sensor": "sentinel2", "name": None, "files": ("a.tif", "b.tif"), "bands": ("B02",), "time_index": None, "site": None,
                              "acquired": "2020-01-01T00:00:00Z", "relative_orbit": None, "direction": None})  # fmt: skip
     with pytest.raises(ConfigError, match="2 files and 1 bands"):
         import_layouts.listed([item], Path(), "s", None)

@@ -101,6 +101,70 @@ def test_filters_by_hand():
     )
 
 
+def test_partly_cloudy_inputs_train_only_where_asked_for():
+    s1, s2, cloud, owned = tile()
+    cloud[0, :8] = 1  # half of t0
+    assert verdict(s1, s2, cloud, owned).skip == "cloud t0: 128 px of cloud and shadow, at most 20"
+    labels = Limits(0.7, 20, True, 0.3, 0.95, 0.05, 0.02)
+    assert verdict(s1, s2, cloud, owned, labels).skip.startswith("cloud t0")  # keep_clouds is for labels
+    inputs = Limits(0.7, 20, True, 0.3, 0.95, 0.05, 0.02, keep_clouds_t0=True)
+    kept = verdict(s1, s2, cloud, owned, inputs)
+    assert (kept.skip, kept.reason, kept.train_only, kept.clear_t0) == ("", None, True, 0.5)
+    cloud[0, :12] = 2
+    assert verdict(s1, s2, cloud, owned, inputs).skip == "clear t0: 25 %, at least 30 %"
+    cloud[0] = 0
+    assert not verdict(s1, s2, cloud, owned, inputs).train_only
+
+
+def test_three_dates_are_judged_by_all_inputs_and_the_last_label():
+    rng = np.random.default_rng(1)
+    s1 = rng.uniform(0.05, 0.2, (3, 2, 16, 16)).astype(np.float32)
+    s2 = np.repeat(rng.uniform(0.05, 0.4, (1, 4, 16, 16)), 3, axis=0).astype(np.float32)
+    cloud, owned = np.zeros((3, 16, 16), np.uint8), np.ones((16, 16), bool)
+    s2[2, :, :4] += 0.03  # between the last two dates a quarter changed, before that everything
+    s2[0] += 0.2
+    good = judge(list(s1), list(s2), list(cloud), owned, LIMITS)
+    assert (good.skip, good.reason, good.changed) == ("", None, 0.25)
+    cloud[1, :2] = 1
+    assert (
+        judge(list(s1), list(s2), list(cloud), owned, LIMITS).skip == "cloud t1: 32 px of cloud and shadow, at most 20"
+    )
+    cloud[1], cloud[2, :2] = 0, 2
+    said = judge(list(s1), list(s2), list(cloud), owned, LIMITS)
+    assert said.reason == "cloud t2: 32 px of cloud and shadow in the label, at most 20" and said.clear_t1 == 0.875
+    s1[1, 0, :2] = np.nan
+    assert judge(list(s1), list(s2), list(cloud), owned, LIMITS).skip.startswith("nodata: 12.5 %")
+
+
+def test_every_reason_belongs_to_a_key_of_the_configuration():
+    from utils.science.filters import FILTERS, filter_of
+    from utils.workflow.schema import DatasetConf
+
+    assert set(FILTERS.values()) - {"no_label"} <= set(DatasetConf.model_fields)
+    for reason, name in {
+        "nodata: 6.2 % of": "min_valid", "zeros: 50": "min_nonzero", "SAR: 12": "max_sar_filled", "cloud t0: 25": "max_cloud_px",
+        "cloud t12: 21 px": "max_cloud_px", "clear t1: 2 %": "min_clear", "label nodata: 3": "min_valid",
+        "label zeros: 3": "min_nonzero", "label: 25 % clear": "min_clear", "no label": "no_label",
+    }.items():  # fmt: skip
+        assert filter_of(reason) == name
+
+
+def test_a_nodata_tag_is_not_nodata(tmp_path):
+    """A raster may declare a nodata value that no pixel has, and lack the tag where pixels are missing."""
+    s1, s2, cloud, owned = tile()
+    grid = Grid(32755, 0, 0, 10, -10, 16, 16)
+    for name, value in (("tagged", 0.3), ("tagged_nan", np.nan)):
+        raster.write(tmp_path / f"{name}.tif", s2[0], grid, nodata=value)
+        assert raster.info(tmp_path / f"{name}.tif").nodata is not None
+        s2[0] = raster.read(tmp_path / f"{name}.tif")
+        assert verdict(s1, s2, cloud, owned).skip == ""
+    s2[0, :, :2] = np.nan
+    raster.write(tmp_path / "untagged.tif", s2[0], grid)
+    s2[0] = raster.read(tmp_path / "untagged.tif")
+    assert raster.info(tmp_path / "untagged.tif").nodata is None
+    assert verdict(s1, s2, cloud, owned).skip == "nodata: 12.5 % of the inputs, at most 5 %"
+
+
 def test_bad_inputs_are_skipped_with_the_reason():
     s1, s2, cloud, owned = tile()
     s1[1, 0, :1] = np.nan  # 6.2 %
@@ -165,6 +229,23 @@ def test_sample_errors_and_order(tmp_path):
     raster.write(path, mask[:, :4], Grid(32755, 0, 0, 10, -10, 4, 8))
     with pytest.raises(InputError, match="mask 4x8"):
         samples.read_sample(tmp_path, "p001_r0000_c0000")
+
+
+def test_rasters_of_a_sample_must_share_system_transform_and_shape(tmp_path):
+    grid = Grid(32755, 0, 0, 10, -10, 8, 8)
+    for part, bands in {"s1_t0": 2, "s1_t1": 2, "s2_t0": 4, "s2_t1": 4, "mask": 4}.items():
+        kind = np.uint8 if part == "mask" else np.float32
+        raster.write(samples.sample_path(tmp_path, part, "a"), np.ones((bands, 8, 8), kind), grid)
+    samples.read_sample(tmp_path, "a")
+    path = samples.sample_path(tmp_path, "s1_t1", "a")
+    for other in (
+        Grid(32755, 10, 0, 10, -10, 8, 8),
+        Grid(32754, 0, 0, 10, -10, 8, 8),
+        Grid(32755, 0, 0, 10, -20, 8, 8),
+    ):
+        raster.write(path, np.ones((2, 8, 8), np.float32), other)
+        with pytest.raises(InputError, match="not on one grid"):
+            samples.read_sample(tmp_path, "a")
 
 
 def test_digest_of_an_empty_image_is_no_evidence(tmp_path):

@@ -193,4 +193,4 @@ def test_overlap_of_train_and_test_is_an_error(tmp_path: Path) -> None:
     path.write_text(text)
     tiny_judged._manifests(conf)
     code, said = call("evaluate", str(conf))
-    assert code == 66 and "in train and in test" in said
+    assert code == 65 and "is in train and test" in said

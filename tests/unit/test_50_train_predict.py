@@ -57,9 +57,8 @@ def _write_set(root: Path, name: str, numbers: range) -> None:
     atomic_json(root / name / "index.json", {**index, "pairs": {"p001": pair}, "samples": infos})
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("work")
+def write_tiny_work(folder: Path) -> None:
+    """Data sets train and val of six samples, scalers, model.yaml and train.yaml."""
     _write_set(folder / "dataset", "train", range(4))
     _write_set(folder / "dataset", "val", range(4, 6))
     atomic_json(folder / "norm" / "scaler_fixed.json", Scaler.fixed(SAR, BANDS).to_json())
@@ -70,6 +69,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 2, "gradient_acc_step": 1, "lr": 0.003, "metric_step": 2, "checkpoint_steps": 2,
     }  # fmt: skip
     (folder / "train.yaml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    write_tiny_work(folder)
     return folder
 
 

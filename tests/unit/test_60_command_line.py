@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 TOOLS = (
     "area", "conf", "docs", "doctor", "fetch_dem", "fetch_orbits", "from_names", "models", "plan", "s2_minmax", "scores",
-    "snap_check", "snap_graph", "snap_plan", "snap_region", "snap_verify", "tile_check",
+    "snap_check", "snap_graph", "snap_plan", "snap_region", "snap_verify", "submit", "tile_check",
 )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def _dataset(work: Path, before: np.ndarray, seen: np.ndarray, radar: dict[str, 
             "pairs": {"p001": pair, "p002": back}, "samples": [s for s in samples if s["id"] in ids],
         }  # fmt: skip
         atomic_json(work / "dataset" / name / "index.json", index)
-    split = {"method": "halves", "seed": 2, "buffer_m": 320.0, "sets": sets, "dropped": [], "note": "made up"}
+    split = {"method": "halves", "seed": 2, "buffer_m": 0.0, "sets": sets, "dropped": [], "note": "made up"}
     atomic_json(work / "dataset" / "split.json", split)
 
 

@@ -6,7 +6,6 @@ PROJ is not asked for heights: without its geoid grids it shifts by 0 m and says
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from osgeo import gdal, osr
 
 from utils.science import terrain
-from utils.science.grid import Grid, Window
+from utils.science.grid import Grid
 from utils.workflow.errors import ConfigError, InputError
 
 Float32Array = NDArray[np.float32]
@@ -26,7 +25,6 @@ _VERTICAL_EPSG: dict[str, Vertical] = {"5773": "EGM96", "5171": "EGM96", "3855":
 _NAMES: dict[str, Vertical] = {"ellipsoid": "ellipsoid", "egm96": "EGM96", "egm2008": "EGM2008"}
 _PROJ_GRIDS = {"EGM96": "us_nga_egm96_15", "EGM2008": "us_nga_egm08_25"}
 _MAX_NAMED_TILES = 12
-_SURVEY_ROWS = 512
 _METRES_PER_DEGREE = 111_320.0
 _SAME_COLUMN = 0.01  # of a pixel: how far the last column of a raster around the earth may miss the first
 
@@ -88,7 +86,7 @@ class HeightField:
         height = self._heights.on_grid(grid)
         unknown = np.isnan(height)
         if unknown.any():
-            self._refuse([(unknown, grid)], grid)
+            self.refuse([(unknown, grid)], grid)
         return Heights(self._complete(height, unknown, grid), unknown, self.vertical, self.geoid)
 
     def _complete(self, height: Float32Array, unknown: NDArray[np.bool_], grid: Grid) -> Float32Array:
@@ -105,24 +103,23 @@ class HeightField:
             return np.where(unknown, undulation, height)
         return np.where(unknown, np.float32(0), height) + undulation
 
-    def survey(self, grid: Grid) -> tuple[float, float]:
-        """Lowest and highest ellipsoidal height on a grid, by blocks; all errors of `read`, for the grid as a whole."""
-        holes = []
-        low, high = math.inf, -math.inf
-        for part in _blocks(grid):
-            height = self._heights.on_grid(part)
-            unknown = np.isnan(height)
-            if unknown.any():
-                holes.append((unknown, part))
-            if not holes or not self._fails:
-                height = self._complete(height, unknown, part)
-                low, high = min(low, float(np.min(height))), max(high, float(np.max(height)))
-        if holes:
-            self._refuse(holes, grid)
-        return low, high
+    def look(self, grid: Grid) -> tuple[Float32Array, NDArray[np.bool_]]:
+        """Heights of a part of an area, and where the raster has none; what that means is for `refuse` to say.
 
-    def _refuse(self, holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> None:
-        """Raise unless unknown heights may be filled with sea level."""
+        returns  as `read`, but nothing is filled in where an unknown height is an error
+        """
+        height = self._heights.on_grid(grid)
+        unknown = np.isnan(height)
+        if self._fails and unknown.any():
+            return height, unknown
+        return self._complete(height, unknown, grid), unknown
+
+    def refuse(self, holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> None:
+        """Raise unless unknown heights may be filled with sea level.
+
+        holes   masks of unknown pixels, each with its part of the grid
+        raises  as `read`
+        """
         if self._fails:
             raise InputError(
                 f"{self._name}: no heights for {_where(holes, grid)}.",
@@ -153,9 +150,9 @@ class RawHeights(HeightField):
     def _complete(self, height: Float32Array, unknown: NDArray[np.bool_], grid: Grid) -> Float32Array:
         return np.where(unknown, np.float32(0), height)
 
-    def _refuse(self, holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> None:
+    def refuse(self, holes: list[tuple[NDArray[np.bool_], Grid]], grid: Grid) -> None:
         if self._fails:
-            super()._refuse(holes, grid)
+            super().refuse(holes, grid)
 
 
 def read_heights(
@@ -163,11 +160,6 @@ def read_heights(
 ) -> Heights:
     """Heights of a raster on one grid; see HeightField."""
     return HeightField(path, vertical, geoid_grid, missing).read(grid)
-
-
-def _blocks(grid: Grid) -> Iterator[Grid]:
-    for row in range(0, grid.rows, _SURVEY_ROWS):
-        yield grid.window(Window(row, 0, min(_SURVEY_ROWS, grid.rows - row), grid.cols))
 
 
 class _Surface:
@@ -251,7 +243,7 @@ class _Surface:
             count = min(right - col, self._period - start) if cyclic else right - col
             parts.append(self._values(top, start, bottom - top, count, factor))
             col += count
-        return np.concatenate(parts, axis=1), top, left
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), top, left
 
     def _values(self, top: int, left: int, rows: int, cols: int, factor: int) -> Float32Array:
         """Heights in m of averaged pixels, all inside the raster; NaN = unknown."""

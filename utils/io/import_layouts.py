@@ -2,6 +2,7 @@
 
 belgium    netCDF cubes S2_L2A_10m_*, S2_L2A_20m_*, S1_GRD-ASCENDING_20m_* of one place (variables by band, time)
 finland    chips <chip>_S1_MM.tif (VV asc, VH asc, VV desc, VH desc) and <chip>_S2_MM.tif (10 bands, cloud probability)
+simulator  scenes of make_scene with scene.form rasters: <site>_{S1,S2,CLOUD}_{t0,t1}.tif
 two_dates  s1/<place>/<product>/{VV,VH}.tif and s2a/<place>/<scene>/B*.tif with metadata.json beside them
 """
 
@@ -13,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.io.importer import CLOUD, Acquisition, DatedSet, Plane, Rules, clear_share, nearest_in_time
+from utils.io.importer import CLOUD, Acquisition, DatedSet, Plane, Rules, around, clear_share, nearest_in_time
 from utils.io.netcdf import Cube
+from utils.science.synth_optical import BANDS as SIMULATED
 from utils.science.tracks import pass_at
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 
@@ -48,12 +50,14 @@ def _metadata(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not readable as JSON ({error}).", "Fetch the sample again.") from error
 
 
-def belgium(root: Path, site: str, rules: Rules, min_clear: float, relative_orbit: int | None) -> list[DatedSet]:
+def belgium(
+    root: Path, site: str, rules: Rules, min_clear: float, relative_orbit: int | None, s1_average: int = 1
+) -> list[DatedSet]:
     """Optical dates whose surely clear share (SCL vegetation, bare, water over the patch) is at least min_clear.
 
     The times of the radar series give its tracks (utils.science.tracks). All dates take the nearest acquisition in
     time of ONE track, so that no pair mixes viewing geometries: the given track, else the one whose distances to the
-    optical dates add up to the least.
+    optical dates add up to the least. s1_average > 1 takes the mean of so many of that track around each date.
     raises  ConfigError for a track that is not there, NothingFoundError when no date is clear enough
     """
     root = _folder(root)
@@ -76,7 +80,7 @@ def belgium(root: Path, site: str, rules: Rules, min_clear: float, relative_orbi
             f"import_data.relative_orbit: no track {relative_orbit}; there are {sorted(track)}.", "Choose one of them."
         )
     chosen = relative_orbit or min(track, key=lambda number: (_total_gap_s(optical, track[number]), number))
-    return [DatedSet(f"{s2.day:%Y%m%d}", site, nearest_in_time(track[chosen], s2.start), s2) for s2 in optical]
+    return [DatedSet(f"{s2.day:%Y%m%d}", site, around(track[chosen], s2.start, s1_average), s2) for s2 in optical]
 
 
 def _times(path: Path) -> list[dt.datetime]:
@@ -132,7 +136,24 @@ def finland(root: Path, rules: Rules, direction: str | None, min_clear: float) -
     return sets
 
 
-def two_dates(root: Path) -> list[DatedSet]:
+def simulator(root: Path) -> list[DatedSet]:
+    """Every generated scene is a site of its own with the dates `<site>-t0` and `<site>-t1`, of one track."""
+    sets = []
+    for radar in sorted(_folder(root).glob("*_S1_t[01].tif")):
+        site, _, date = radar.stem.rsplit("_", 2)
+        start = {"t0": "2019-11-06T19:15:00", "t1": "2020-02-04T19:15:00"}[date]
+        planes = tuple(Plane(band, radar, number) for number, band in enumerate(("VV", "VH"), start=1))
+        s1 = Acquisition(site, "sentinel1", f"{site}_S1_{date}", planes, start, "S1A", "descending", 147)
+        optical, cloud = (radar.with_name(f"{site}_{kind}_{date}.tif") for kind in ("S2", "CLOUD"))
+        bands = [Plane(band, optical, number) for number, band in enumerate(SIMULATED, start=1)]
+        s2 = Acquisition(site, "sentinel2", f"{site}_S2_{date}", (*bands, Plane(CLOUD, cloud)), start, "S2A")
+        sets.append(DatedSet(f"{site}-{date}", site, s1, s2))
+    if not sets:
+        raise NothingFoundError(f"{root}: no scene <site>_S1_t0.tif.", "Run make_scene with scene.form rasters.")
+    return sets
+
+
+def two_dates(root: Path, s1_average: int = 1) -> list[DatedSet]:
     """Every L2A scene of the one place with the radar acquisition nearest in time; orbits from the metadata."""
     root = _folder(root)
     radar, optical = [], []
@@ -152,7 +173,7 @@ def two_dates(root: Path) -> list[DatedSet]:
         planes = tuple(Plane(f"B{path.stem[1:]:0>2}", path) for path in bands)
         name = str(facts["PRODUCT_ID"])
         optical.append(Acquisition(place, "sentinel2", name, planes, _iso(facts["system:time_start"]), name[:3]))
-    return [DatedSet(f"{s2.day:%Y%m%d}", place, nearest_in_time(radar, s2.start), s2) for s2 in optical]
+    return [DatedSet(f"{s2.day:%Y%m%d}", place, around(radar, s2.start, s1_average), s2) for s2 in optical]
 
 
 def _iso(milliseconds: float) -> str:
@@ -160,39 +181,58 @@ def _iso(milliseconds: float) -> str:
     return (epoch + dt.timedelta(seconds=round(float(milliseconds) / 1000))).isoformat()
 
 
-def listed(items: Sequence[Any], root: Path, site: str, cloud_band: str | None) -> list[DatedSet]:
+def listed(items: Sequence[Any], root: Path, site: str, cloud_band: str | None, s1_average: int = 1) -> list[DatedSet]:
     """Acquisitions written out in import_data.items: one of each sensor a date; Sentinel-2 may be absent at t1.
 
+    With s1_average > 1 a date may have several Sentinel-1 items: those around Sentinel-2 are averaged.
     raises  ConfigError naming the item and the key
     """
-    by_date: dict[str, dict[str, Acquisition]] = {}
+    by_date: dict[tuple[str, str], dict[str, list[Acquisition]]] = {}
     for number, item in enumerate(items):
         where = f"import_data.items[{number}]"
         if not item.date or not item.files or not item.acquired:
             raise ConfigError(f"{where}: date, files and acquired are required.", "Complete the item.")
-        try:
-            start = dt.datetime.fromisoformat(item.acquired.removesuffix("Z"))
-        except ValueError as error:
+        place = item.site or site
+        mine = by_date.setdefault((place, item.date), {}).setdefault(item.sensor, [])
+        if mine and (item.sensor == "sentinel2" or s1_average == 1):
             raise ConfigError(
-                f"{where}: acquired {item.acquired!r} is not an ISO 8601 time.", "Write 2020-02-04T00:02:29."
-            ) from error
-        if item.sensor in by_date.setdefault(item.date, {}):
-            raise ConfigError(
-                f"{where}: a second {item.sensor} item for date {item.date}.", "Give each date one item a sensor."
+                f"{where}: a second {item.sensor} item for date {item.date}.",
+                "Give each date one item a sensor, or set import_data.s1_average to average those of Sentinel-1.",
             )
-        name = item.name or f"{item.sensor}_{item.date}"
-        by_date[item.date][item.sensor] = Acquisition(
-            site, item.sensor, name, _planes(item, root, where, cloud_band), start.isoformat(timespec="seconds"),
-            "", item.direction, item.relative_orbit,
-        )  # fmt: skip
-    sets = []
-    for date, sensors in sorted(by_date.items()):
-        if "sentinel1" not in sensors:
-            raise ConfigError(f"import_data.items: date {date} has no sentinel1 item.", "Give every date Sentinel-1.")
-        sets.append(DatedSet(date, site, sensors["sentinel1"], sensors.get("sentinel2")))
-    if not sets:
+        mine.append(_acquisition(item, place, root, where, cloud_band, len(mine)))
+    if not by_date:
         raise ConfigError("import_data.items is empty.", "List the acquisitions, or choose another import_data.layout.")
-    return sets
+    dates = [date for _, date in by_date]
+    if twice := sorted({date for date in dates if dates.count(date) > 1}):
+        raise ConfigError(
+            f"import_data.items: date {twice[0]} is at two sites.", "Give every date of every site an id of its own."
+        )
+    return [
+        _dated(date, place, sensors, s1_average)
+        for (place, date), sensors in sorted(by_date.items(), key=lambda entry: (entry[0][1], entry[0][0]))
+    ]
+
+
+def _acquisition(item: Any, site: str, root: Path, where: str, cloud_band: str | None, number: int) -> Acquisition:
+    try:
+        start = dt.datetime.fromisoformat(item.acquired.removesuffix("Z"))
+    except ValueError as error:
+        raise ConfigError(
+            f"{where}: acquired {item.acquired!r} is not an ISO 8601 time.", "Write 2020-02-04T00:02:29."
+        ) from error
+    name = item.name or f"{item.sensor}_{item.date}{f'_{number + 1}' if number else ''}"
+    return Acquisition(
+        site, item.sensor, name, _planes(item, root, where, cloud_band), start.isoformat(timespec="seconds"),
+        "", item.direction, item.relative_orbit,
+    )  # fmt: skip
+
+
+def _dated(date: str, site: str, sensors: dict[str, list[Acquisition]], s1_average: int) -> DatedSet:
+    if "sentinel1" not in sensors:
+        raise ConfigError(f"import_data.items: date {date} has no sentinel1 item.", "Give every date Sentinel-1.")
+    optical = sensors.get("sentinel2", [None])[0]
+    radar = sensors["sentinel1"]
+    return DatedSet(date, site, around(radar, optical.start if optical else radar[0].start, s1_average), optical)
 
 
 def _planes(item: Any, root: Path, where: str, cloud_band: str | None) -> tuple[Plane, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from utils.io import raster
 from utils.io.netcdf import Cube
 from utils.science.grid import Grid
+from utils.science.reflectance import grow_clouds
 from utils.science.sar import bilinear_on_grid, from_db
 from utils.workflow.errors import InputError, NothingFoundError
 
@@ -50,7 +51,8 @@ class Plane:
 class Acquisition:
     """One date of one sensor at one site.
 
-    start   ISO 8601 UTC; nominal = True when the source states only a month
+    start    ISO 8601 UTC; nominal = True when the source states only a month
+    members  acquisitions of one track that are averaged to this one; empty = it is one itself
     """
 
     site: str
@@ -62,6 +64,7 @@ class Acquisition:
     direction: str | None = None
     relative_orbit: int | None = None
     nominal: bool = False
+    members: tuple[Acquisition, ...] = ()
 
     def plane(self, name: str) -> Plane | None:
         return next((plane for plane in self.planes if plane.name == name), None)
@@ -99,6 +102,7 @@ class Rules:
     cloud_threshold: float = 20.0
     epsg: int | None = None
     pixel_m: float = 10.0
+    cloud_dilate_m: float = 0.0
 
 
 def read_plane(plane: Plane, rules: Rules) -> tuple[NDArray[Any], Grid]:
@@ -199,13 +203,20 @@ def site_grid(sets: Iterable[DatedSet], band: str, rules: Rules) -> Grid:
 def load_s1(acquisition: Acquisition, target: Grid, rules: Rules) -> dict[str, F32]:
     """VV and VH in linear power on the target grid: bilinear on power where the grids differ, NaN = nodata.
 
+    Of several members the mean of those that have a value there, in linear power.
     raises  InputError when a polarisation is missing or the grids are in different coordinate systems
     """
     out = {}
     for band in ("VV", "VH"):
-        plane = _need(acquisition, band)
-        values, grid = read_plane(plane, rules)
-        out[band] = _resampled(to_power(values, rules), grid, target, plane)
+        total, count = np.zeros(target.shape), np.zeros(target.shape, np.int16)
+        for one in acquisition.members or (acquisition,):
+            plane = _need(one, band)
+            values, grid = read_plane(plane, rules)
+            power = _resampled(to_power(values, rules), grid, target, plane)
+            known = np.isfinite(power)
+            total += np.where(known, power, 0.0)
+            count += known
+        out[band] = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
     return out
 
 
@@ -222,6 +233,7 @@ def load_s2(acquisition: Acquisition, bands: Sequence[str], target: Grid, rules:
     else:
         values, grid = read_plane(cloud_plane, rules)
         cloud = _nearest(cloud_codes(values, rules), grid, target, cloud_plane)
+        cloud = grow_clouds(cloud, rules.cloud_dilate_m, target.mean_pixel_size_m())
     no_data = np.isnan(np.stack(list(out.values()))).any(axis=0)
     return out, np.where(no_data & (cloud == 0), 255, cloud).astype(np.uint8)
 
@@ -272,6 +284,22 @@ def nearest_in_time(acquisitions: Sequence[Acquisition], start: str) -> Acquisit
         raise NothingFoundError(f"No Sentinel-1 acquisition for {start}.", "Give Sentinel-1 input for every date.")
     when = dt.datetime.fromisoformat(start)
     return min(acquisitions, key=lambda a: (abs(dt.datetime.fromisoformat(a.start) - when), a.start, a.name))
+
+
+def around(acquisitions: Sequence[Acquisition], start: str, count: int) -> Acquisition:
+    """The acquisition closest in time, averaged with the next closest of its track until there are `count`.
+
+    The result carries the name and time of the closest; with fewer of that track it averages what is there
+    raises  NothingFoundError when there is none
+    """
+    nearest = nearest_in_time(acquisitions, start)
+    track = [a for a in acquisitions if (a.direction, a.relative_orbit) == (nearest.direction, nearest.relative_orbit)]
+    when = dt.datetime.fromisoformat(start)
+    ordered = sorted(track, key=lambda a: (abs(dt.datetime.fromisoformat(a.start) - when), a.start, a.name))
+    members = tuple(ordered[:count])
+    if len(members) < 2:
+        return nearest
+    return replace(nearest, name=f"{nearest.name}_mean{len(members)}", members=members)
 
 
 def make_pairs(

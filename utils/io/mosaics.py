@@ -33,8 +33,9 @@ def shown_pairs(dataset: Path, max_pairs: int) -> tuple[DatasetIndex, tuple[str,
 
 def observed_tile(index: DatasetIndex, sample: SampleInfo) -> FloatArray:
     """The label of a sample (bands, h, w) with NaN under everything that is not clear."""
-    label = raster.read(sample_path(index.set_dir, "s2_t1", sample.id)).astype(np.float32)
-    cloud = raster.read(sample_path(index.set_dir, "mask", sample.id), ["CLOUD_T1"])[0]
+    last, n_dates = index.n_dates - 1, index.n_dates
+    label = raster.read(sample_path(index.set_dir, f"s2_t{last}", sample.id, n_dates)).astype(np.float32)
+    cloud = raster.read(sample_path(index.set_dir, "mask", sample.id, n_dates), [f"CLOUD_T{last}"])[0]
     label[:, cloud != 0] = np.nan
     return label
 

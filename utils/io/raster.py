@@ -36,6 +36,7 @@ GDAL_TYPES: dict[str, int] = {
 }
 _NO_TRANSFORM = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 _IN_MEMORY_BYTES = 256 << 20
+_DIRECT = "GTIFF_DIRECT_IO"
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,21 @@ def _band_numbers(dataset: gdal.Dataset, path: Path | str, bands: Sequence[int |
 
 
 class Reader:
-    """An open raster for many window reads; use as a context manager. Not shared between threads."""
+    """An open raster for many window reads; use as a context manager. Not shared between threads.
 
-    def __init__(self, path: Path | str) -> None:
+    read_once  every pixel is asked for about once: those of an uncompressed GeoTIFF then come straight from the file,
+               not through GDAL's cache, which would hold whole lines
+    """
+
+    def __init__(self, path: Path | str, *, read_once: bool = False) -> None:
         self.path = path
-        self._dataset = _open(path)
+        before = gdal.GetThreadLocalConfigOption(_DIRECT)
+        try:
+            if read_once:
+                gdal.SetThreadLocalConfigOption(_DIRECT, "YES")
+            self._dataset = _open(path)
+        finally:
+            gdal.SetThreadLocalConfigOption(_DIRECT, before)
         self.grid = _grid(self._dataset, path)
 
     def __enter__(self) -> Reader:

@@ -20,7 +20,9 @@ class Measurement:
 
     def __init__(self, product: SafeProduct, member: str, lines: int, samples: int) -> None:
         self._name = f"{product.name}: {member}"
-        self._reader = raster.Reader(product.gdal_path(member))
+        path = product.gdal_path(member)
+        # a deflated member of a zip has no random access: there the cache saves inflating it again
+        self._reader = raster.Reader(path, read_once=not path.startswith("/vsi"))
         found = (self._reader.grid.rows, self._reader.grid.cols)
         if found != (lines, samples):
             raise InputError(

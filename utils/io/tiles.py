@@ -15,8 +15,9 @@ from utils.io import raster
 from utils.io.acquisitions import Acquisition
 from utils.io.cutter import Cut, DateRasters
 from utils.io.download_lock import fetched_pairs
+from utils.science.chains import Link, join
 from utils.science.grid import Grid, Tile, Window
-from utils.workflow.errors import ConfigError, InputError
+from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 
 _SCENE_PX = 1 << 20  # pixels of a radar scene that a median looks at; more changes nothing
 
@@ -45,15 +46,21 @@ def read_tiling(folder: Path) -> Tiling:
 
 
 def read_tile(folder: Path, tile_id: str) -> Cut:
-    """The three rasters of one tile of tiles/<date>."""
-    sar, optical, mask = (
-        raster.read(folder / sensor / f"{tile_id}.tif") for sensor in ("sentinel1", "sentinel2", "mask")
-    )
-    if not sar.shape[1:] == optical.shape[1:] == mask.shape[1:]:
+    """The three rasters of one tile of tiles/<date>.
+
+    raises  InputError when one is missing, or when they differ in coordinate system, transform or shape
+    """
+    arrays, grids = [], {}
+    for sensor in ("sentinel1", "sentinel2", "mask"):
+        with raster.Reader(folder / sensor / f"{tile_id}.tif") as reader:
+            arrays.append(reader.read())
+            grids[sensor] = reader.grid
+    if len(set(grids.values())) != 1:
         raise InputError(
-            f"{folder}: the rasters of {tile_id} differ in size.", "Run the stage tile again with --force."
+            f"{folder}: the rasters of {tile_id} are not on one grid: {grids}.",
+            "Run the stage tile again with --force.",
         )
-    return Cut(sar, optical, mask)
+    return Cut(*arrays)
 
 
 def scene_power(root: Path, date: Acquisition) -> NDArray[np.float32]:
@@ -82,12 +89,40 @@ def read_pairs(pairs_json: Path) -> list[dict[str, Any]]:
     return [pair for pair in pairs if fetched is None or pair["id"] in fetched]
 
 
-def mixed_orbit(pair: Mapping[str, Any], allowed: bool) -> bool:
-    """True when the radar dates of a pair are of different tracks; unknown tracks count as equal.
+def read_sequences(pairs_json: Path, n_dates: int) -> list[dict[str, Any]]:
+    """The fetched pairs as sequences of n_dates dates: id, site, dates (records of pairs.json, the last to simulate).
 
+    With two dates these are the pairs. raises  InputError as read_pairs, NothingFoundError when no pairs make a sequence
+    """
+    pairs = read_pairs(pairs_json)
+    records = {date["id"]: date for pair in pairs for date in dates_of(pair)}
+    links = [Link(p["id"], p.get("site", "aoi"), p["date1"]["id"], p["date2"]["id"]) for p in pairs]
+    chains = join(links, n_dates, {name: (day_of(date), name) for name, date in records.items()})
+    if not chains:
+        raise NothingFoundError(
+            f"None of {len(pairs)} pairs joins others to a sequence of {n_dates} dates.",
+            "Search or import more dates: every two neighbours of a sequence must be a pair. Or lower dataset.dates.",
+        )
+    return [{"id": c.id, "site": c.site, "dates": [records[name] for name in c.dates]} for c in chains]
+
+
+def mixed_orbit(pair: Mapping[str, Any], allowed: bool) -> bool:
+    """True when radar dates of a pair are of different tracks; unknown tracks count as equal.
+
+    pair    a pair of pairs.json, or a sequence of more dates as read_sequences gives it
     raises  ConfigError (65) naming both tracks when that is not allowed
     """
-    first, second = (pair[date]["s1"] for date in ("date1", "date2"))
+    dates = dates_of(pair)
+    return any([_mixed(pair["id"], dates[0], other, allowed) for other in dates[1:]])
+
+
+def dates_of(pair: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The dates of a pair or of a sequence, oldest first."""
+    return list(pair["dates"]) if "dates" in pair else [pair["date1"], pair["date2"]]
+
+
+def _mixed(name: str, one: Mapping[str, Any], other: Mapping[str, Any], allowed: bool) -> bool:
+    first, second = one["s1"], other["s1"]
     mixed = any(
         first.get(key) is not None
         and second.get(key) is not None
@@ -96,7 +131,7 @@ def mixed_orbit(pair: Mapping[str, Any], allowed: bool) -> bool:
     )
     if mixed and not allowed:
         raise ConfigError(
-            f"pair {pair['id']}: Sentinel-1 of {pair['date1']['id']} is {_track(first)}, of {pair['date2']['id']} {_track(second)}.",
+            f"pair {name}: Sentinel-1 of {one['id']} is {_track(first)}, of {other['id']} {_track(second)}.",
             "Choose dates of one track, or set dataset.allow_mixed_orbit: true (the difference then holds viewing geometry).",
         )
     return mixed

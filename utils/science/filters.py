@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +24,17 @@ class Limits:
     min_valid: float
     max_sar_filled: float
     changed_threshold: float
+    keep_clouds_t0: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a tile.
+    """What becomes of a tile. t1 is the last date, the label; t0 the one before, the newest optical input.
 
-    skip       why the inputs are unusable, empty = usable; the tile then is no sample at all
-    reason     why a usable sample does not train, None = it trains
-    changed    share of changed pixels among those clear at both dates in the owned part; None without such pixels
+    skip        why the inputs are unusable, empty = usable; the tile then is no sample at all
+    reason      why a usable sample does not train, None = it trains
+    changed     share of changed pixels among those clear at both dates in the owned part; None without such pixels
+    train_only  an optical input has more cloud than max_cloud_px: good for training through its mask, for nothing else
     """
 
     skip: str
@@ -40,30 +43,54 @@ class Verdict:
     clear_t1: float
     changed: float | None
     sar_filled: float
+    train_only: bool = False
+
+
+# First words of a reason -> the key of section dataset that refused the tile.
+FILTERS = {
+    "nodata": "min_valid",
+    "zeros": "min_nonzero",
+    "SAR": "max_sar_filled",
+    "cloud": "max_cloud_px",
+    "clear": "min_clear",
+    "label nodata": "min_valid",
+    "label zeros": "min_nonzero",
+    "label": "min_clear",
+    "no label": "no_label",
+}
+
+
+def filter_of(reason: str) -> str:
+    """The key of section dataset behind a reason of judge."""
+    words = reason.split(":", maxsplit=1)[0]
+    return FILTERS.get(words) or FILTERS[words.split(" ")[0]]
 
 
 def judge(
-    s1: tuple[F32, F32], s2: tuple[F32, F32], cloud: tuple[U8, U8], owned: NDArray[np.bool_], limits: Limits
+    s1: Sequence[F32], s2: Sequence[F32], cloud: Sequence[U8], owned: NDArray[np.bool_], limits: Limits
 ) -> Verdict:
-    """Apply the filters to one tile.
+    """Apply the filters to one tile of n dates, oldest first; the last is the label, all others are inputs.
 
-    s1     (bands, rows, cols) linear power at t0 and t1
-    s2     (bands, rows, cols) reflectance at t0 and t1
-    cloud  (rows, cols) codes at t0 and t1: 0 clear, 1 cloud, 2 shadow, 255 none
+    s1     per date (bands, rows, cols) linear power
+    s2     per date (bands, rows, cols) reflectance
+    cloud  per date (rows, cols) codes: 0 clear, 1 cloud, 2 shadow, 255 none
     owned  (rows, cols) True in the valid window
     """
     clear = [(codes == 0) & np.isfinite(image).all(axis=0) for codes, image in zip(cloud, s2, strict=True)]
-    both = clear[0] & clear[1] & owned
-    moved = np.abs(s2[1] - s2[0]).mean(axis=0)[both] > limits.changed_threshold
+    both = clear[-2] & clear[-1] & owned
+    moved = np.abs(s2[-1] - s2[-2]).mean(axis=0)[both] > limits.changed_threshold
     with np.errstate(invalid="ignore"):
-        filled = float(np.mean(np.concatenate(s1) <= 0))
+        filled = float(np.mean(np.concatenate(list(s1)) <= 0))
+    shares = [float(part.mean()) for part in clear]
+    skip = _inputs(np.concatenate([*s1, *s2[:-1]]), filled, limits) or _input_clouds(cloud[:-1], shares, limits)
     return Verdict(
-        _inputs(s1, s2[0], cloud[0], filled, limits),
-        _label(s2[1], cloud[1], float(clear[1].mean()), limits),
-        float(clear[0].mean()),
-        float(clear[1].mean()),
+        skip,
+        _label(s2[-1], cloud[-1], shares[-1], len(s2) - 1, limits),
+        shares[-2],
+        shares[-1],
         float(moved.mean()) if moved.size else None,
         filled,
+        any(_cloud_px(codes) > limits.max_cloud_px for codes in cloud[:-1]),
     )
 
 
@@ -76,8 +103,8 @@ def _cloud_px(codes: U8) -> int:
     return int(np.isin(codes, (1, 2)).sum())
 
 
-def _inputs(s1: tuple[F32, F32], s2_t0: F32, cloud_t0: U8, filled: float, limits: Limits) -> str:
-    inputs = np.concatenate([*s1, s2_t0])
+def _inputs(inputs: F32, filled: float, limits: Limits) -> str:
+    """inputs: (channels, rows, cols) of all dates but the label."""
     valid = float(np.isfinite(inputs).all(axis=0).mean())
     if valid < limits.min_valid:
         return f"nodata: {100 * (1 - valid):.1f} % of the inputs, at most {100 * (1 - limits.min_valid):g} %"
@@ -85,13 +112,25 @@ def _inputs(s1: tuple[F32, F32], s2_t0: F32, cloud_t0: U8, filled: float, limits
         return f"zeros: {100 * (1 - share):.1f} % of an input band, at most {100 * (1 - limits.min_nonzero):g} %"
     if filled > limits.max_sar_filled:
         return f"SAR: {100 * filled:.1f} % of the pixels are not positive, at most {100 * limits.max_sar_filled:g} %"
-    if (pixels := _cloud_px(cloud_t0)) > limits.max_cloud_px:
-        return f"cloud t0: {pixels} px of cloud and shadow, at most {limits.max_cloud_px}"
     return ""
 
 
-def _label(s2_t1: F32, cloud_t1: U8, clear: float, limits: Limits) -> str | None:
-    valid = float(np.isfinite(s2_t1).all(axis=0).mean())
+def _input_clouds(cloud: Sequence[U8], clear: Sequence[float], limits: Limits) -> str:
+    """Clouds in an optical input, the oldest date first."""
+    for date, (codes, share) in enumerate(zip(cloud, clear, strict=False)):
+        pixels = _cloud_px(codes)
+        if pixels <= limits.max_cloud_px:
+            continue
+        if not limits.keep_clouds_t0:
+            return f"cloud t{date}: {pixels} px of cloud and shadow, at most {limits.max_cloud_px}"
+        if share < limits.min_clear:
+            return f"clear t{date}: {100 * share:.0f} %, at least {100 * limits.min_clear:g} %"
+    return ""
+
+
+def _label(image: F32, codes: U8, clear: float, date: int, limits: Limits) -> str | None:
+    """date: the number of the last date."""
+    valid = float(np.isfinite(image).all(axis=0).mean())
     if valid == 0:
         return "no label"
     if limits.keep_clouds:
@@ -102,10 +141,10 @@ def _label(s2_t1: F32, cloud_t1: U8, clear: float, limits: Limits) -> str | None
         )
     if valid < limits.min_valid:
         return f"label nodata: {100 * (1 - valid):.1f} %, at most {100 * (1 - limits.min_valid):g} %"
-    if (share := _nonzero(s2_t1)) < limits.min_nonzero:
+    if (share := _nonzero(image)) < limits.min_nonzero:
         return f"label zeros: {100 * (1 - share):.1f} % of a band, at most {100 * (1 - limits.min_nonzero):g} %"
-    if (pixels := _cloud_px(cloud_t1)) > limits.max_cloud_px:
-        return f"cloud t1: {pixels} px of cloud and shadow in the label, at most {limits.max_cloud_px}"
+    if (pixels := _cloud_px(codes)) > limits.max_cloud_px:
+        return f"cloud t{date}: {pixels} px of cloud and shadow in the label, at most {limits.max_cloud_px}"
     return None
 
 

@@ -61,12 +61,12 @@ def facets(
     returns          ratio: area over the slant-plane area of one image pixel, float32, 0 where the facet faces
                      away; cos_incidence: cosine of the local incidence angle (on request); area_m2 (on request)
     """
-    shape, none = position.line.shape, (0, height_m.shape[1])
+    shape, none = position.line.shape, (len(position.line), 0)
     ratio = np.empty(shape, np.float32)
     cos_local = np.empty(shape if incidence else none, np.float32)
     area = np.empty(shape if areas else none)
     kernels.facets(
-        nodes.values, nodes.heights_m, nodes.step_px, first_row, above, height_m, nodes.grid.dx, nodes.grid.dy,
+        nodes.polynomials, nodes.height_scale, nodes.step_px, first_row, above, height_m, nodes.grid.dx, nodes.grid.dy,
         position.slant_step_m, geometry.line_interval_s,
         geometry.azimuth_spacing_m if azimuth_spacing == "nominal" else 0.0, ratio, cos_local, area,
     )  # fmt: skip
@@ -143,17 +143,18 @@ _Box = tuple[int, int, int, int, int, int, int, int]
 def _boxes(position: ImagePosition, limits: tuple[int, int, int, int]) -> Iterator[_Box]:
     """Boxes of map pixels with the radar cells that each can reach, cut to the limits."""
     rows, cols = position.line.shape
-    for start, first in itertools.product(range(0, rows, STRIP_ROWS), range(0, cols, _STRIP_COLS)):
-        stop, last = min(start + STRIP_ROWS, rows), min(first + _STRIP_COLS, cols)
-        reach = [kernels.extent(a[start:stop, first:last]) for a in (position.line, position.pixel)]
-        if np.isnan(reach[0][0]):
+    starts = itertools.product(range(0, rows, STRIP_ROWS), range(0, cols, _STRIP_COLS))
+    corners = [(r, min(r + STRIP_ROWS, rows), c, min(c + _STRIP_COLS, cols)) for r, c in starts]
+    reach = np.empty((len(corners), 4))
+    kernels.extents(position.line, position.pixel, np.array(corners, dtype=np.int64), reach)
+    for corner, found in zip(corners, reach, strict=True):
+        if np.isnan(found).any():
             continue
-        low = [int(np.floor(a / CELL_PX)) - 1 for a, _ in reach]
-        high = [int(np.floor(b / CELL_PX)) + 2 for _, b in reach]
-        top, left = max(low[0], limits[0]), max(low[1], limits[1])
-        bottom, right = min(high[0], limits[2]), min(high[1], limits[3])
+        cells = np.floor(found / CELL_PX).astype(int)
+        top, left = max(int(cells[0]) - 1, limits[0]), max(int(cells[2]) - 1, limits[1])
+        bottom, right = min(int(cells[1]) + 2, limits[2]), min(int(cells[3]) + 2, limits[3])
         if bottom > top and right > left:
-            yield start, stop, first, last, top, left, bottom, right
+            yield (*corner, top, left, bottom, right)
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")

@@ -7,6 +7,7 @@ coarse lattice of nodes only; MapNodes interpolates in between, to 1e-4 lines an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -173,6 +174,22 @@ class MapNodes:
     step_px: int
     grid: Grid
 
+    @cached_property
+    def polynomials(self) -> FloatArray:
+        """Channels as polynomials of the height through the lattice's own: (node rows, node columns, powers, 9).
+
+        Lowest power first, of u = (height - middle) / half of the range; see `height_scale`.
+        """
+        middle, half = self.height_scale
+        powers = np.vander((self.heights_m - middle) / half, increasing=True)
+        return np.ascontiguousarray(np.einsum("pk,ijkc->ijpc", np.linalg.inv(powers), self.values))
+
+    @property
+    def height_scale(self) -> tuple[float, float]:
+        """Middle of the lattice's heights and half of their range, m."""
+        low, high = float(self.heights_m[0]), float(self.heights_m[-1])
+        return (low + high) / 2, (high - low) / 2
+
 
 def make_nodes(
     geometry: ImageGeometry, grid: Grid, lowest_m: float, highest_m: float, step_px: int = NODE_STEP_PX
@@ -237,7 +254,7 @@ class ImagePosition:
     """Image coordinates of every map pixel.
 
     line, pixel   (rows, cols) float64, 0-based; NaN where the height is NaN or the orbit does not see the point
-    slant_step_m  (rows, cols) float32 slant-range width of one image pixel there
+    slant_step_m  (rows, cols) float32 slant-range width of one image pixel there; no columns when it was not wanted
     """
 
     line: FloatArray
@@ -246,22 +263,31 @@ class ImagePosition:
 
 
 def locate(
-    nodes: MapNodes, geometry: ImageGeometry, height_m: NDArray[np.float32], first_row: int = 0
+    nodes: MapNodes,
+    geometry: ImageGeometry,
+    height_m: NDArray[np.float32],
+    first_row: int = 0,
+    *,
+    cols: tuple[int, int] | None = None,
+    slant_step: bool = True,
 ) -> ImagePosition:
     """Image position of the map pixels of some rows of the nodes' grid.
 
-    height_m   (rows, cols) float32 ellipsoidal height, m; NaN = unknown
-    first_row  row of the grid that height_m starts with
-    raises     ValueError when height_m does not fit the grid
+    height_m    (rows, grid cols) float32 ellipsoidal height, m; NaN = unknown
+    first_row   row of the grid that height_m starts with
+    cols        first column wanted and the one after the last; None = all
+    slant_step  whether the width of an image pixel is wanted too
+    raises      ValueError when height_m does not fit the grid
     """
     if height_m.shape[1] != nodes.grid.cols or first_row + height_m.shape[0] > nodes.grid.rows:
         raise ValueError(f"heights {height_m.shape} from row {first_row} do not fit {nodes.grid.shape}")
-    line = np.empty(height_m.shape)
-    pixel = np.empty(height_m.shape)
-    step = np.empty(height_m.shape, np.float32)
+    begin, end = cols or (0, nodes.grid.cols)
+    shape = height_m.shape[0], end - begin
+    line, pixel = np.empty(shape), np.empty(shape)
+    step = np.empty(shape if slant_step else (shape[0], 0), np.float32)
     srgr = geometry.srgr
     kernels.locate(
-        nodes.values, nodes.heights_m, nodes.step_px, first_row, height_m, geometry.line_interval_s,
+        nodes.polynomials, nodes.height_scale, nodes.step_px, first_row, begin, height_m, geometry.line_interval_s,
         srgr.time_s, srgr.origin_m, srgr.coefficients, srgr.mode == "nearest", geometry.range_spacing_m,
         line, pixel, step,
     )  # fmt: skip
@@ -275,7 +301,7 @@ def ellipsoid_cos_incidence(nodes: MapNodes, height_m: NDArray[np.float32], firs
     """
     out = np.empty(height_m.shape, np.float32)
     number = CHANNELS.index("cos_incidence")
-    kernels.channel(nodes.values, nodes.heights_m, nodes.step_px, first_row, height_m, number, out)
+    kernels.channel(nodes.polynomials, nodes.height_scale, nodes.step_px, first_row, height_m, number, out)
     return out
 
 

@@ -169,6 +169,14 @@ def with_gaps(
     return out
 
 
+def grow_clouds(codes: NDArray[np.uint8], distance_m: float, pixel_m: float) -> NDArray[np.uint8]:
+    """Codes with cloud (1) and shadow (2) grown by distance_m over clear pixels (0); cloud goes before shadow."""
+    out = codes.copy()
+    out[_grown(codes == SHADOW, distance_m, pixel_m) & (codes == CLEAR)] = SHADOW
+    out[_grown(codes == CLOUD, distance_m, pixel_m) & np.isin(codes, (CLEAR, SHADOW))] = CLOUD
+    return out
+
+
 def _grown(mask: NDArray[np.bool_], distance_m: float, pixel_m: float) -> NDArray[np.bool_]:
     """True within distance_m of a True pixel, between centres; exact."""
     if distance_m <= 0 or not mask.any():

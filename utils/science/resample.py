@@ -29,7 +29,10 @@ def to_map(
                              nearest: the closest pixel as it is
     """
     out = np.empty(line.shape, np.float32)
-    _sample(image, first_line, first_pixel, line, pixel, method == "nearest", out)
+    if method == "nearest":
+        _nearest(image, first_line, first_pixel, line, pixel, np.float32(np.nan), out)
+    else:
+        _sample(image, first_line, first_pixel, line, pixel, out)
     return out
 
 
@@ -38,45 +41,52 @@ def flags_to_map(
 ) -> NDArray[np.uint8]:
     """Nearest flag of the image at each map pixel, uint8; `outside` where there is none."""
     out = np.empty(line.shape, np.uint8)
-    _sample_flags(flags, first_line, first_pixel, line, pixel, outside, out)
+    _nearest(flags, first_line, first_pixel, line, pixel, np.uint8(outside), out)
     return out
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _known_only(image: Any, i: int, j: int, fy: float, fx: float) -> Any:
+    """Value between pixels (i, j) and (i + 1, j + 1) where some of the four are NaN or outside; the same operations in
+    the same order as for four known ones."""
+    rows, cols = image.shape
+    total, weights = 0.0, 0.0
+    for di in range(2):
+        for dj in range(2):
+            if 0 <= i + di < rows and 0 <= j + dj < cols and not np.isnan(image[i + di, j + dj]):
+                weight = (fy if di else 1 - fy) * (fx if dj else 1 - fx)
+                total += weight * image[i + di, j + dj]
+                weights += weight
+    return total / weights if weights >= _MIN_WEIGHT else np.nan
+
+
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _sample(image: Any, first_line: int, first_pixel: int, line: Any, pixel: Any, nearest: bool, out: Any) -> None:
+def _sample(image: Any, first_line: int, first_pixel: int, line: Any, pixel: Any, out: Any) -> None:
     rows, cols = image.shape
     for r in prange(line.shape[0]):
         for c in range(line.shape[1]):
-            out[r, c] = np.nan
             y, x = line[r, c] - first_line, pixel[r, c] - first_pixel
-            if not (-1 < y < rows and -1 < x < cols):  # also refuses NaN
-                continue
-            if nearest:
-                i, j = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
-                if 0 <= i < rows and 0 <= j < cols:
-                    out[r, c] = image[i, j]
-                continue
-            i, j = int(np.floor(y)), int(np.floor(x))
-            fy, fx = y - i, x - j
-            total, weights = 0.0, 0.0
-            for di in range(2):
-                for dj in range(2):
-                    if 0 <= i + di < rows and 0 <= j + dj < cols:
-                        value = image[i + di, j + dj]
-                        weight = (fy if di else 1 - fy) * (fx if dj else 1 - fx)
-                        if not np.isnan(value):
-                            total += weight * value
-                            weights += weight
-            if weights >= _MIN_WEIGHT:
-                out[r, c] = total / weights
+            if 0 <= y < rows - 1 and 0 <= x < cols - 1:
+                i, j = int(y), int(x)
+                fy, fx = y - i, x - j
+                gy, gx = 1 - fy, 1 - fx
+                w, e, s, t = gy * gx, gy * fx, fy * gx, fy * fx
+                value = w * image[i, j] + e * image[i, j + 1] + s * image[i + 1, j] + t * image[i + 1, j + 1]
+                out[r, c] = value / (w + e + s + t)
+                if not np.isnan(out[r, c]):
+                    continue
+            out[r, c] = np.nan
+            if -1 < y < rows and -1 < x < cols:  # also refuses NaN
+                i, j = int(np.floor(y)), int(np.floor(x))
+                out[r, c] = _known_only(image, i, j, y - i, x - j)
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _sample_flags(flags: Any, first_line: int, first_pixel: int, line: Any, pixel: Any, outside: int, out: Any) -> None:
-    rows, cols = flags.shape
+def _nearest(image: Any, first_line: int, first_pixel: int, line: Any, pixel: Any, outside: Any, out: Any) -> None:
+    rows, cols = image.shape
     for r in prange(line.shape[0]):
         for c in range(line.shape[1]):
             out[r, c] = outside
             y, x = line[r, c] - first_line + 0.5, pixel[r, c] - first_pixel + 0.5
             if 0 <= y < rows and 0 <= x < cols:
-                out[r, c] = flags[int(y), int(x)]
+                out[r, c] = image[int(y), int(x)]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from utils.science import flatten, resample, speckle, visibility
 from utils.science.border import BorderMask
-from utils.science.geocode import ImagePosition, ellipsoid_cos_incidence, image_bounds, locate
+from utils.science.geocode import ellipsoid_cos_incidence, image_bounds, locate
 from utils.science.grid import Window
 from utils.science.line_buffer import BORDER_FLAG, NO_SAMPLE_FLAG, Filter, LineBuffer, Source
 from utils.science.line_power import LinePower
@@ -154,13 +154,8 @@ class Run:
         reach = plan_.inner.row  # the margin: terrain further away does not matter
         height, missing, above = heights_of(plan_, here.row, here.row + here.rows, reach, reach)
         rows = slice(above, above + here.rows)
-        position = locate(plan_.nodes, plan_.geometry, height[rows], here.row)
         cols = slice(here.col, here.col + here.cols)
-        at = ImagePosition(
-            np.ascontiguousarray(position.line[:, cols]),
-            np.ascontiguousarray(position.pixel[:, cols]),
-            np.ascontiguousarray(position.slant_step_m[:, cols]),
-        )
+        at = locate(plan_.nodes, plan_.geometry, height[rows], here.row, cols=(cols.start, cols.stop), slant_step=False)
         mask = visibility.layover_shadow(plan_.nodes, height, here.row, above, here.rows)[:, cols].copy()
         mask[missing[rows, cols]] |= visibility.DEM_MISSING
         maps, flags = {}, None
@@ -175,13 +170,12 @@ class Run:
             for values in maps.values():
                 values *= np.sqrt(1 / cosine**2 - 1)
         _hide(maps, mask, flags)
-        return Block(window, maps, mask, self._incidence(height, position, here, above))
+        return Block(window, maps, mask, self._incidence(height, here, above))
 
-    def _incidence(
-        self, height: Float32Array, position: ImagePosition, here: Window, above: int
-    ) -> Float32Array | None:
+    def _incidence(self, height: Float32Array, here: Window, above: int) -> Float32Array | None:
         if not self._plan.options.incidence:
             return None
+        position = locate(self._plan.nodes, self._plan.geometry, height[above : above + here.rows], here.row)
         seen = flatten.facets(
             self._plan.nodes, self._plan.geometry, height, position, incidence=True, first_row=here.row, above=above
         )
@@ -230,13 +224,15 @@ def _block_mean(parts: Float32Array) -> Float32Array:
 def collect(run: Run, shape: tuple[int, int]) -> Block:
     """All blocks of a run as one, for areas that fit into memory; shape: rows and columns of the area."""
     maps: dict[str, Float32Array] = {}
-    mask, angle = np.zeros(shape, np.uint8), None
+    mask, angle = np.empty(shape, np.uint8), None
     for block in run.blocks():
+        if not maps:  # the blocks cover the area: nothing stays empty
+            maps = {name: np.empty(shape, np.float32) for name in block.gamma0}
+            angle = None if block.incidence_deg is None else np.empty(shape, np.float32)
         rows = slice(block.window.row, block.window.row + block.window.rows)
         for name, values in block.gamma0.items():
-            maps.setdefault(name, np.full(shape, np.nan, np.float32))[rows] = values
+            maps[name][rows] = values
         mask[rows] = block.mask
-        if block.incidence_deg is not None:
-            angle = np.full(shape, np.nan, np.float32) if angle is None else angle
+        if angle is not None and block.incidence_deg is not None:
             angle[rows] = block.incidence_deg
     return Block(Window(0, 0, *shape), maps, mask, angle)

@@ -117,6 +117,14 @@ def sar_db(power: F32, fill_k: int) -> tuple[F32, int]:
     return np.stack(planes, axis=-1).astype(np.float32), n_filled
 
 
+def unfilled(power: F32, db: F32) -> int:
+    """Number of values inside the swath that sar_db could not fill: fewer than k good pixels were there.
+
+    power, db  (H, W, C) argument and result of sar_db
+    """
+    return int((~np.isnan(power) & ~np.isfinite(db)).sum())
+
+
 def sample_moments(
     s1: Sequence[tuple[F32, BoolArray]],
     s2: Sequence[tuple[F32, BoolArray]],
@@ -140,7 +148,7 @@ def sample_moments(
 
 @dataclass(frozen=True)
 class Scaler:
-    """See the module. train_sha256 is list_digest of the train set in mode standard; code is provenance only."""
+    """See the module. train_sha256 is list_digest of the train set; code is provenance only; n_dates counts the label."""
 
     mode: Mode
     bands_sar: tuple[str, ...]
@@ -149,6 +157,7 @@ class Scaler:
     fill_k: int = 5
     train_sha256: str = ""
     code: str = ""
+    n_dates: int = 2
 
     @classmethod
     def fit(
@@ -193,9 +202,9 @@ class Scaler:
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """Channels of x in order."""
-        sar = tuple(f"{band}_{date}" for date in ("t0", "t1") for band in self.bands_sar)
-        optical = tuple(f"{band}_t0" for band in self.bands_optical)
+        """Channels of x in order; the last date is the one to simulate, so it has no optical channel."""
+        sar = tuple(f"{band}_t{date}" for date in range(self.n_dates) for band in self.bands_sar)
+        optical = tuple(f"{band}_t{date}" for date in range(self.n_dates - 1) for band in self.bands_optical)
         if self.mode == "standard":
             return sar + optical
         return sar + tuple(f"d{band}" for band in self.bands_sar) + optical + ("valid",)
@@ -232,29 +241,36 @@ class Scaler:
         return np.clip(db, low, high)
 
     def network_input(
-        self, s1_t0: F32, s1_t1: F32, s2_t0: F32, ds1_median_db: Mapping[str, float] | None = None
+        self,
+        s1_t0: F32,
+        s1_t1: F32,
+        s2_t0: F32,
+        ds1_median_db: Mapping[str, float] | None = None,
+        earlier: Sequence[tuple[F32, F32]] = (),
     ) -> tuple[F32, BoolArray]:
         """Normalised input of the networks.
 
-        s1_t0, s1_t1   (H, W, n_sar) linear power, NaN = nodata; values <= 0 are filled from their neighbours first
-        s2_t0          (H, W, n_optical) reflectance, NaN = nodata
+        s1_t0, s1_t1   (H, W, n_sar) linear power of the last two dates, NaN = nodata; values <= 0 are filled first
+        s2_t0          (H, W, n_optical) reflectance of the date before the last, NaN = nodata
         ds1_median_db  scene median of S1(t1) - S1(t0) by band, dB; needed in mode fixed
+        earlier        (S1, S2) of the dates before those, oldest first: n_dates - 2 of them
         returns        x (H, W, n_inputs) float32, finite: 0 where a channel has no data; valid (H, W), True where
                        every channel has data
-        raises         ScalerError when bands or the median do not fit
+        raises         ScalerError when bands, dates or the median do not fit
         """
-        db0, db1 = sar_db(s1_t0, self.fill_k)[0], sar_db(s1_t1, self.fill_k)[0]
-        if self.mode == "standard":
-            channels = [self._forward(db, self.bands_sar) for db in (db0, db1)]
-            channels.append(self._forward(s2_t0, self.bands_optical))
-        else:
-            channels = [self._forward(self._clip_db(db), self.bands_sar) for db in (db0, db1)]
-            channels.append(self._change(db0, db1, ds1_median_db))
-            channels.append(self._forward(np.clip(s2_t0, 0.0, 1.0), self.bands_optical))
+        if len(earlier) != self.n_dates - 2:
+            raise ScalerError(f"the scaler is for {self.n_dates} dates, the data have {len(earlier) + 2}")
+        radar = [sar_db(power, self.fill_k)[0] for power in (*(s1 for s1, _ in earlier), s1_t0, s1_t1)]
+        optical = [*(s2 for _, s2 in earlier), s2_t0]
+        fixed = self.mode == "fixed"
+        channels = [self._forward(self._clip_db(db) if fixed else db, self.bands_sar) for db in radar]
+        if fixed:
+            channels.append(self._change(radar[-2], radar[-1], ds1_median_db))
+        channels += [self._forward(np.clip(s2, 0.0, 1.0) if fixed else s2, self.bands_optical) for s2 in optical]
         x = np.concatenate(channels, axis=-1)
         valid: BoolArray = np.asarray(np.isfinite(x).all(axis=-1))
         x = np.where(np.isfinite(x), x, np.float32(0.0))
-        if self.mode == "fixed":
+        if fixed:
             x = np.concatenate([x, valid[..., None].astype(np.float32)], axis=-1)
         return np.ascontiguousarray(x, dtype=np.float32), valid
 
@@ -285,8 +301,10 @@ class Scaler:
         z = z[np.isfinite(z)]
         return float((np.abs(z) > 1.0).mean()) if z.size else 0.0
 
-    def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str]) -> None:
-        """raises  ScalerError naming both lists when the bands differ from the scaler's"""
+    def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str], n_dates: int | None = None) -> None:
+        """raises  ScalerError naming both when the bands or the number of dates differ from the scaler's"""
+        if n_dates is not None and n_dates != self.n_dates:
+            raise ScalerError(f"the scaler is for {self.n_dates} dates, the data have {n_dates}")
         mine, theirs = (*self.bands_sar, *self.bands_optical), (*bands_sar, *bands_optical)
         if mine != theirs:
             raise ScalerError(f"the scaler has bands {', '.join(mine)}, the data {', '.join(theirs)}")
@@ -303,6 +321,7 @@ class Scaler:
             "clip": {"db": {band: list(CLIP_DB[band]) for band in self.bands_sar}, "label_training": [-1.0, 1.0]},
             "fill": {"method": "knn_inverse_distance", "k": self.fill_k},
             "recentre": {"applied": self.mode == "fixed", "clip_db": CHANGE_CLIP_DB},
+            "dates": [f"t{date}" for date in range(self.n_dates)],
             "inputs": list(self.input_names),
             "train_sha256": self.train_sha256,
             "code": self.code,
@@ -317,7 +336,7 @@ class Scaler:
             groups = tuple(Group(**{**group, "bands": tuple(group["bands"])}) for group in data["groups"])
             scaler = cls(
                 data["mode"], tuple(data["bands"]["sar"]), tuple(data["bands"]["optical"]), groups,
-                int(data["fill"]["k"]), data["train_sha256"], data["code"],
+                int(data["fill"]["k"]), data["train_sha256"], data["code"], len(data.get("dates", ("t0", "t1"))),
             )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise ScalerError(f"scaler is incomplete: {error!r}") from error

@@ -51,18 +51,29 @@ def _near_steep(height_m: NDArray[np.float32], cell_m: float, slope: float) -> N
 
     A difference h(P + s u) - h(P) above s * slope needs at least one cell on the way that is steeper than that.
     """
-    down = np.abs(np.diff(height_m, axis=0, append=height_m[-1:]))
-    right = np.abs(np.diff(height_m, axis=1, append=height_m[:, -1:]))
-    # largest differences of a bilinear cell: its two edges in either direction
-    along_y = np.maximum(down, np.roll(down, -1, axis=1))
-    along_x = np.maximum(right, np.roll(right, -1, axis=0))
-    steep = np.hypot(along_y, along_x) >= 0.99 * slope * cell_m
+    steep = np.empty(height_m.shape, np.uint8)
+    _mark_steep(height_m, np.float32((0.99 * slope * cell_m) ** 2), steep)
     if not steep.any():
         return np.zeros(height_m.shape, bool)
     relief = float(np.nanmax(height_m) - np.nanmin(height_m))
     reach = 2 * int(np.ceil(relief / slope / cell_m)) + 3
-    near = ndimage.maximum_filter1d(steep.astype(np.uint8), reach, axis=0)
+    near = ndimage.maximum_filter1d(steep, reach, axis=0)
     return np.asarray(ndimage.maximum_filter1d(near, reach, axis=1) > 0)
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def _mark_steep(height_m: Any, least: Any, out: Any) -> None:
+    """1 where the larger differences of a bilinear cell's edges, in either direction, have a square sum of `least`."""
+    rows, cols = height_m.shape
+    for r in prange(rows):
+        upper, lower, marks = height_m[r], height_m[min(r + 1, rows - 1)], out[r]
+        for c in range(cols - 1):
+            left, right = abs(lower[c] - upper[c]), abs(lower[c + 1] - upper[c + 1])
+            top, bottom = abs(upper[c + 1] - upper[c]), abs(lower[c + 1] - lower[c])
+            y, x = left if left > right else right, top if top > bottom else bottom
+            marks[c] = 1 if y * y + x * x >= least else 0
+        last = abs(lower[cols - 1] - upper[cols - 1])
+        marks[cols - 1] = 1 if last * last >= least else 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

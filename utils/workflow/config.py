@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from utils.workflow import yaml_rules
 from utils.workflow.errors import ConfigError
 from utils.workflow.layout import Layout
-from utils.workflow.schema import Conf
+from utils.workflow.schema import Conf, Hpc
 from utils.workflow.yaml_rules import Document, Loc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,8 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Conf:
     overrides  dotted key -> value of the command line; checked like the values of the file
     raises  ConfigError (exit 65): every problem on its own line as file:line
     """
-    document = _with_parent(yaml_rules.read(path))
+    own = yaml_rules.read(path)
+    document = _merged(_parent(own), _profile(own), own)
     for dotted, value in (overrides or {}).items():
         _override(document, dotted, value)
     conf = _validate(document, Conf)
@@ -40,11 +42,17 @@ def load_yaml_model(path: Path, model: type[M]) -> M:
     return _validate(yaml_rules.read(path), model)
 
 
-def _with_parent(document: Document) -> Document:
-    """Merge `extends: default.yaml`, one level deep; later keys win, sections merge key by key."""
+def load_hpc() -> Hpc:
+    """Section hpc for commands without a configuration: the file that S2CR_HPC names, else the defaults."""
+    profile = _profile(Document(ROOT / "S2CR_HPC", {}))
+    return _validate(profile, Conf).hpc if profile else Hpc()
+
+
+def _parent(document: Document) -> Document | None:
+    """The file that `extends` names, one level deep; the key is taken out of `document`."""
     name = document.data.pop("extends", None)
     if name is None:
-        return document
+        return None
     where = document.where(("extends",))
     parent_path = document.path.parent / str(name)
     if not parent_path.is_file():
@@ -54,7 +62,37 @@ def _with_parent(document: Document) -> Document:
         raise ConfigError(
             f"{where}: {name} extends another file; one level is allowed.", "Extend default.yaml directly."
         )
-    return Document(document.path, _merge(parent.data, document.data), {**parent.lines, **document.lines})
+    return parent
+
+
+def _profile(document: Document) -> Document | None:
+    """The file of S2CR_HPC, else of hpc.profile: a section hpc that lies between the defaults and `document`."""
+    hpc = document.data.get("hpc")
+    name, where = os.environ.get("S2CR_HPC"), "S2CR_HPC"
+    if not name and isinstance(hpc, dict):
+        name, where = hpc.get("profile"), document.where(("hpc", "profile"))
+    if not name:
+        return None
+    path = ROOT / Path(str(name)).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{where}: {path}: no such file.", "Name a file such as confs/hpc/slurm.yaml.")
+    profile = yaml_rules.read(path)
+    if set(profile.data) != {"hpc"} or not isinstance(profile.data["hpc"], dict):
+        raise ConfigError(f"{path.name}:1: holds more or less than a section hpc.", "Keep only hpc: with its keys.")
+    if "profile" in profile.data["hpc"]:
+        raise ConfigError(
+            f"{profile.where(('hpc', 'profile'))}: names another profile; one level is allowed.", "Delete the line."
+        )
+    return profile
+
+
+def _merged(*layers: Document | None) -> Document:
+    """Later layers win, sections merge key by key; a line is reported in the file that holds it."""
+    present = [layer for layer in layers if layer is not None]
+    out = Document(present[-1].path, {})
+    for layer in present:
+        out.data, out.lines = _merge(out.data, layer.data), {**out.lines, **layer.lines}
+    return out
 
 
 def _override(document: Document, dotted: str, value: Any) -> None:

@@ -78,7 +78,7 @@ class NothingFoundError(Error):
 
 
 class RefusedError(Error):
-    """Refused here: login node, or a finished heavy stage would be repeated."""
+    """Refused here: login node, job without network, or a finished heavy stage would be repeated."""
 
     exit_code = 73
 
@@ -125,7 +125,7 @@ EXIT_CODES: dict[int, str] = {
     70: "an external program failed",
     71: "partial: some items failed, the others are done",
     72: "nothing found; the message says the nearest miss",
-    73: "refused here: login node, or would repeat a finished heavy stage",
+    73: "refused here: login node, job without network, or would repeat a finished heavy stage",
     74: "locked by another run",
     75: "interrupted: run the same command again, it resumes",
     76: "credentials missing or refused",

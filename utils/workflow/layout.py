@@ -52,6 +52,10 @@ class Layout:
         """Folder of one set: all, train, val or test."""
         return self.dataset / name
 
+    def shards(self, name: str) -> Path:
+        """Folder of the shards of one set."""
+        return self.dataset / "shards" / name
+
     @property
     def norm(self) -> Path:
         return self.work / "norm"

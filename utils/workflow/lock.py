@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ def _me() -> dict[str, Any]:
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
-    """True when the holder ran on this host and is gone."""
+    """True when the holder ran on this host and is gone, or in a job that the batch system says has ended."""
     if holder.get("host") != socket.gethostname():
-        return False
+        return _job_has_ended(str(holder.get("job") or ""))
     pid = int(holder.get("pid", 0))
     start = _process_start(pid)
     if start is not None:
@@ -48,6 +49,23 @@ def _is_dead(holder: dict[str, Any]) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def _job_has_ended(job: str) -> bool:
+    """A job that was killed on another node left its lock behind; only a clear answer of the batch system counts."""
+    if not job:
+        return False
+    if job == job_id():  # this job, started again by the batch system after a node failed
+        return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+    slurm = job.isdigit()
+    words = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"] if slurm else ["qstat", job]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    if slurm:
+        return not said.stdout.strip() if said.returncode == 0 else "Invalid job id" in said.stderr
+    return said.returncode != 0 and any(text in said.stderr for text in ("has finished", "Unknown Job Id"))
 
 
 class Lock:

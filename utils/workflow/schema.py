@@ -1,7 +1,8 @@
 """Every configuration key: type, default, unit and one sentence. The only place that knows them all.
 
 Strict pydantic models: an unknown key, a wrong type or a non-finite number is an error. `docs/config.md` and
-`confs/default.yaml` are generated from here; the sections of preprocessing are in schema_preprocess.py.
+`confs/default.yaml` are generated from here; the sections of preprocessing are in schema_preprocess.py, those of
+batch jobs in schema_hpc.py.
 """
 
 from __future__ import annotations
@@ -9,18 +10,27 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator
 
 from utils.workflow.schema_base import Direction, Floats, Integers, Pols, Ratio, Section, Strings, as_tuple, key
+from utils.workflow.schema_hpc import Hpc
 from utils.workflow.schema_preprocess import Dem, Preprocess, Snap, Speckle
 
-__all__ = ["Dem", "Floats", "Integers", "Preprocess", "Ratio", "Section", "Snap", "Speckle", "Strings", "key"]
+__all__ = ["Dem", "Floats", "Hpc", "Integers", "Preprocess", "Ratio", "Section", "Snap", "Speckle", "Strings", "key"]
 
 
 class Scene(Section):
     """Generated products for the demo and the tests (stage make_scene)."""
 
     enabled: bool = key(False, "Generate synthetic products before the search.")
+    form: Literal["products", "rasters"] = key(
+        "products",
+        "products: one scene as SAFE products, for the whole chain. rasters: many scenes as preprocessing would give them, "
+        "for training; import_data.layout simulator reads them.",
+    )
+    scenes: int = key(
+        1, "Number of scenes, for form rasters; each has a seed and 0 to 4 fires of its own.", ge=1, le=1000
+    )
     dir: str = key("scene", "Folder of the generated scene; relative to the work directory.", "path")
     seed: int = key(20191106, "Seed of everything random in the scene.", ge=0)
     size_px: int = key(1500, "Width and height of the area of interest.", "10 m pixels", ge=128, le=5490)
@@ -154,6 +164,7 @@ class ImportItem(Section):
     """One acquisition of one sensor to import."""
 
     date: str = key("", "Date id that this acquisition belongs to.")
+    site: str | None = key(None, "Place, such as one of several fires; empty = import_data.site.")
     sensor: Literal["sentinel1", "sentinel2"] = key("sentinel1", "Sensor.")
     name: str | None = key(None, "Product name; empty = made from the date id.")
     files: Strings = key(
@@ -170,8 +181,8 @@ class ImportData(Section):
     """Bringing analysis-ready rasters into the layout (stage import_data)."""
 
     root: str | None = key(None, "Folder that relative input paths start from; ${S2CR_DATA} works.", "path")
-    layout: Literal["items", "belgium", "finland", "two_dates"] = key(
-        "items", "Explicit items, or the layout of a known public sample."
+    layout: Literal["items", "belgium", "finland", "two_dates", "simulator"] = key(
+        "items", "Explicit items, the layout of a known public sample, or that of generated scenes."
     )
     site: str = key("site", "Name of the place.")
     items: Annotated[tuple[ImportItem, ...], BeforeValidator(as_tuple)] = key((), "Acquisitions, for layout items.")
@@ -184,6 +195,10 @@ class ImportData(Section):
     cloud_band: str | None = key(None, "Band of the optical input that holds cloud probability or SCL classes.")
     cloud_kind: Literal["scl", "probability", "codes"] = key("scl", "Meaning of cloud_band.")
     cloud_threshold: float = key(20.0, "Cloud from this probability on.", "%", ge=0, le=100)
+    cloud_dilate_m: float = key(0.0, "Cloud and shadow grow by this distance.", "m", ge=0)
+    s1_average: int = key(
+        1, "Up to this many acquisitions of one track around a date are averaged in linear power.", ge=1
+    )
     min_clear: float = key(0.0, "Dates with a smaller clear share are left out.", "fraction", ge=0, le=1)
     pairs: Literal["forward", "both"] = key("forward", "Only t0 before t1, or both orders of each pair.")
     min_gap_days: float = key(0.0, "Smallest distance of the two dates of a pair.", "days", ge=0)
@@ -211,17 +226,34 @@ class Tiling(Section):
 class DatasetConf(Section):
     """Pairing tiles into samples (stage build_dataset)."""
 
+    dates: Strings = key(
+        ("t0", "t1"), "Dates of a sample in order, t0, t1 and so on; the last one is simulated.", min_length=2
+    )
     s2_bands: Strings = key(("B04", "B03", "B02", "B08"), "Optical bands in the published order R, G, B, NIR.")
     extra_bands: Strings = key((), "Further L2A bands, such as B12 for NBR.")
     min_nonzero: float = key(0.7, "Smallest share of non-zero values in any band.", "fraction", ge=0, le=1)
     max_cloud_px: int = key(20, "Most cloud and shadow pixels in S2(t0) and in the label.", "pixels", ge=0)
     keep_clouds: bool = key(False, "Keep cloudy labels with their mask; loss and scores ignore masked pixels.")
+    keep_clouds_t0: bool = key(
+        False, "Keep tiles with a cloudy optical input too, with its mask: they only train, val and test get none."
+    )
     min_clear: float = key(
-        0.3, "With keep_clouds: smallest clear share of a label that still trains.", "fraction", ge=0, le=1
+        0.3, "With keep_clouds: smallest clear share of an image that still trains.", "fraction", ge=0, le=1
     )
     min_valid: float = key(0.95, "Smallest share of pixels with data in all inputs.", "fraction", ge=0, le=1)
     max_sar_filled: float = key(0.05, "Largest share of non-positive SAR pixels.", "fraction", ge=0, le=1)
     allow_mixed_orbit: bool = key(False, "Accept S1 dates of different tracks; recorded in the provenance.")
+    storage: Literal["tiles", "shards", "both"] | None = key(
+        None, "How train, val and test are stored: GeoTIFF tiles, shards, or both; empty = both from 2,000 samples on."
+    )
+
+    @field_validator("dates")
+    @classmethod
+    def _counted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        expected = tuple(f"t{number}" for number in range(len(value)))
+        if value != expected:
+            raise ValueError(f"dates must be [{', '.join(expected)}]: counted from t0")
+        return value
 
     @property
     def optical(self) -> tuple[str, ...]:
@@ -232,7 +264,12 @@ class DatasetConf(Section):
 class Split(Section):
     """Train, validation and test sets by place (stage split)."""
 
-    method: Literal["blocks", "halves"] = key("blocks", "Spatial blocks, or halves with a guard strip.")
+    method: Literal["blocks", "halves", "event"] = key(
+        "blocks", "Spatial blocks, halves with a guard strip, or whole events (at least 3)."
+    )
+    event_by: Literal["site", "t1"] = key(
+        "site", "What an event is for method event: a site (one fire, one scene), or a date t1."
+    )
     block_tiles: int = key(4, "Block side.", "tiles", ge=1)
     buffer_m: float = key(2560.0, "Tiles closer than this to another set are dropped.", "m", ge=0)
     shares: Floats = key((0.80, 0.05, 0.15), "Train, validation, test.", "fraction", min_length=3, max_length=3)
@@ -308,13 +345,6 @@ class Report(Section):
     max_pairs: int = key(
         3, "Pairs that get mosaics, maps and pictures, test pairs first; scores always cover all.", ge=1
     )
-
-
-class Hpc(Section):
-    """Login nodes and batch jobs."""
-
-    allow_login: bool = key(False, "Run heavy stages on a login node.")
-    login_hosts: Strings = key((), "Host name patterns of login nodes.")
 
 
 class Conf(Section):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.workflow.schema import Conf
+from utils.workflow.schema import Conf, DatasetConf
 
 Weight = Literal["light", "heavy", "network"]
 
@@ -54,6 +54,9 @@ _S1_ONLY = (
 _S2_ONLY = (
     "s2_backend", "s2_bands", "cloud_classes", "cloud_dilate_m", "cloud_mask", "l1c_dir", "s2cloudless", "fmask",
 )  # fmt: skip
+
+# All of section dataset but how the sets are stored.
+_DATASET = tuple(f"dataset.{name}" for name in DatasetConf.model_fields if name != "storage")
 
 _ALL = (
     Stage(
@@ -132,6 +135,7 @@ _ALL = (
         "bring analysis-ready rasters into the layout",
         "your rasters",
         "preprocessed/, search/pairs.json",
+        upstream=("make_scene",),
         slice=("import_data", "dataset.s2_bands", "dataset.extra_bands"),
         external=("import_data.root",),
         splittable=False,
@@ -163,9 +167,9 @@ _ALL = (
         "tiles/",
         "dataset/all/",
         upstream=("tile",),
-        slice=("dataset", "evaluate.changed_threshold", "split.block_tiles"),
+        slice=(*_DATASET, "evaluate.changed_threshold", "split.block_tiles"),
         splittable=True,
-        version=2,
+        version=3,
         published=("tiling",),
     ),
     Stage(
@@ -174,7 +178,8 @@ _ALL = (
         "dataset/all/",
         "dataset/{train,val,test}/",
         upstream=("build_dataset",),
-        slice=("split",),
+        slice=("split", "dataset.storage"),
+        version=2,
         published=("split_dataset",),
     ),
     Stage(

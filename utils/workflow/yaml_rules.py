@@ -79,6 +79,11 @@ def _expand(text: str, where: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
+def variables(text: str) -> set[str]:
+    """Names of the environment variables that a file's text uses as ${NAME}."""
+    return {name for name in _VARIABLE.findall(text) if not _SECRET.search(name)}
+
+
 class _Walker:
     """Turns a composed node tree into plain values and records lines."""
 
