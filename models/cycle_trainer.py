@@ -60,12 +60,18 @@ class CycleTrainer(Trainer):
     distributable = False
 
     def __init__(
-        self, generator: Any, model: ModelConf, conf: TrainConf, total_steps: int, size_px: int, start: int
+        self,
+        generator: Any,
+        model: ModelConf,
+        conf: TrainConf,
+        total_steps: int,
+        size_px: int,
+        places: cyclegan.Places,
     ) -> None:
         super().__init__(generator, conf, total_steps)
-        self.start, self.bands = start, int(generator.output_shape[-1])
-        self.inverse = cyclegan.build_inverse(model, int(generator.input_shape[-1]), self.bands)
-        channels = {"s2": self.bands, "s1": cyclegan.SAR_BANDS}
+        self.places = places
+        self.inverse = cyclegan.build_inverse(model, int(generator.input_shape[-1]), places.bands)
+        channels = {"s2": places.bands, "s1": cyclegan.SAR_BANDS}
         self.critics = {k: build_patch_critic(model, n, size_px, f"discriminator_{k}") for k, n in channels.items()}
         self.buffers = {k: ImageBuffer(conf.image_buffer, (size_px, size_px, n)) for k, n in channels.items()}
         self.networks["inverse"] = self.inverse
@@ -86,12 +92,12 @@ class CycleTrainer(Trainer):
 
     def _creators(self, x: Any, y: Any, weight: Any) -> tuple[Losses, dict[str, Any]]:
         """Loss terms of G and F, and the images that they made."""
-        start = self.start
-        radar, optical = cyclegan.sar_t1(x, start), cyclegan.filled(y, x, weight, start)
+        at = self.places
+        radar, optical = at.s1_t1(x), at.filled(y, x, weight)
         fake_s2 = self.generator(x, training=True)
-        fake_s1 = self.inverse(cyclegan.inverse_input(x, start, optical), training=True)
-        back_s1 = self.inverse(cyclegan.inverse_input(x, start, fake_s2), training=True)
-        back_s2 = self.generator(cyclegan.with_sar_t1(x, start, fake_s1), training=True)
+        fake_s1 = self.inverse(at.inverse_input(x, optical), training=True)
+        back_s1 = self.inverse(at.inverse_input(x, fake_s2), training=True)
+        back_s2 = self.generator(at.with_s1_t1(x, fake_s1), training=True)
         terms: Losses = {
             "adversarial": losses.least_squares(self.critics["s2"](fake_s2, training=True)[0], 1.0),
             "adversarial_inverse": losses.least_squares(self.critics["s1"](fake_s1, training=True)[0], 1.0),
@@ -101,8 +107,9 @@ class CycleTrainer(Trainer):
             "identity": tf.constant(0.0),
         }
         if self.conf.lambda_id:
-            x_g, s2_t0, x_f, s1_t0 = cyclegan.without_change(x, start, self.bands)
-            still_s2, still_s1 = self.generator(x_g, training=True), self.inverse(x_f, training=True)
+            s1_t0, s2_t0 = at.s1_t0(x), at.s2_t0(x)  # nothing happened: S1(t1) = S1(t0), S2(t1) = S2(t0)
+            still_s2 = self.generator(at.with_s1_t1(x, s1_t0), training=True)
+            still_s1 = self.inverse(at.inverse_input(x, s2_t0), training=True)
             terms["identity"] = cyclegan.everywhere(still_s2, s2_t0) + cyclegan.everywhere(still_s1, s1_t0)
         terms["loss"] = (
             terms["adversarial"] + terms["adversarial_inverse"] + self.conf.lambda_ * terms["l1"]

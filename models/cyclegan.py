@@ -7,6 +7,7 @@ without a condition, so that they learn from tiles whose own t1 is cloudy too. k
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -30,31 +31,40 @@ def build_inverse(conf: ModelConf, channels_in: int, channels_out: int) -> keras
     return build_generator(open_end, channels_out + channels_in - SAR_BANDS, SAR_BANDS, name="inverse")
 
 
-def sar_t1(x: Any, start: int) -> Any:
-    """S1(t1) of x: the last SAR channels before the optical ones (scaler mode standard)."""
-    return x[..., start - SAR_BANDS : start]
+@dataclass(frozen=True)
+class Places:
+    """Where the images lie in x (scaler mode standard): first channels of S1(t1) and of the newest S2, its bands.
 
+    S1 of the date before t1 lies before S1(t1).
+    """
 
-def with_sar_t1(x: Any, start: int, sar: Any) -> Any:
-    """x with another S1(t1)."""
-    return ops.concatenate([x[..., : start - SAR_BANDS], sar, x[..., start:]], axis=-1)
+    radar: int
+    optical: int
+    bands: int
 
+    def s1_t1(self, x: Any) -> Any:
+        """S1(t1) of x."""
+        return x[..., self.radar : self.radar + SAR_BANDS]
 
-def inverse_input(x: Any, start: int, optical: Any) -> Any:
-    """Input of F: an optical image of t1, then x without S1(t1)."""
-    return ops.concatenate([optical, x[..., : start - SAR_BANDS], x[..., start:]], axis=-1)
+    def s1_t0(self, x: Any) -> Any:
+        """S1 of the date before t1."""
+        return x[..., self.radar - SAR_BANDS : self.radar]
 
+    def s2_t0(self, x: Any) -> Any:
+        """The newest S2 of x."""
+        return x[..., self.optical : self.optical + self.bands]
 
-def without_change(x: Any, start: int, bands: int) -> tuple[Any, Any, Any, Any]:
-    """Inputs of G and F where nothing happened, and what they must give: (x_g, S2 t0, x_f, S1 t0)."""
-    s1, s2 = x[..., :SAR_BANDS], x[..., start : start + bands]
-    return with_sar_t1(x, start, s1), s2, inverse_input(x, start, s2), s1
+    def with_s1_t1(self, x: Any, radar: Any) -> Any:
+        """x with another S1(t1)."""
+        return ops.concatenate([x[..., : self.radar], radar, x[..., self.radar + SAR_BANDS :]], axis=-1)
 
+    def inverse_input(self, x: Any, optical: Any) -> Any:
+        """Input of F: an optical image of t1, then x without S1(t1)."""
+        return ops.concatenate([optical, x[..., : self.radar], x[..., self.radar + SAR_BANDS :]], axis=-1)
 
-def filled(image: Any, x: Any, weight: Any, start: int) -> Any:
-    """An observed S2(t1) with S2(t0) where it is cloudy or missing."""
-    t0 = x[..., start : start + image.shape[-1]]
-    return ops.where(weight[..., None] > 0, image, t0)
+    def filled(self, image: Any, x: Any, weight: Any) -> Any:
+        """An observed S2(t1) with S2(t0) where it is cloudy or missing."""
+        return ops.where(weight[..., None] > 0, image, self.s2_t0(x))
 
 
 def map_weight(weight: Any, decision: Any) -> Any:

@@ -32,8 +32,10 @@ def make_trainer(
         return GanTrainer(generator, model, conf, total_steps, size_px, start)
     if training == "cycle":
         from models.cycle_trainer import CycleTrainer
+        from models.cyclegan import SAR_BANDS, Places
 
-        return CycleTrainer(generator, model, conf, total_steps, size_px, start)
+        places = Places(start - SAR_BANDS, start, len(bands))
+        return CycleTrainer(generator, model, conf, total_steps, size_px, places)
     if training == "phases":
         from models.phases import PhasedTrainer
 

@@ -22,7 +22,7 @@ from models.training import Training, build_trainer  # noqa: E402
 from tests.unit.tiny_training import TINY_GAN, gan_conf, task  # noqa: E402
 
 MODEL = ModelConf(model="cyclegan", **TINY_GAN)
-START, BANDS = 4, 4
+START = 4
 
 
 def _conf(**more: Any) -> TrainConf:
@@ -55,17 +55,27 @@ def test_counts_of_the_second_generator() -> None:
     assert np.abs(np.asarray(network(np.full((1, 8, 8, 10), 50.0, "float32")))).max() > 1.0  # an open end, no tanh
 
 
+def _listed(values: Any) -> list[float]:
+    return [float(v) for v in np.asarray(values).ravel()]
+
+
 def test_channels_are_exchanged_where_they_belong() -> None:
     x = np.arange(8, dtype=np.float32).reshape(1, 1, 1, 8)  # VV VH t0, VV VH t1, four bands
     sar, optical = np.float32([[[[20, 21]]]]), np.float32([[[[30, 31, 32, 33]]]])
-    assert np.asarray(cyclegan.sar_t1(x, START)).ravel().tolist() == [2, 3]
-    assert np.asarray(cyclegan.with_sar_t1(x, START, sar)).ravel().tolist() == [0, 1, 20, 21, 4, 5, 6, 7]
-    expected = [30, 31, 32, 33, 0, 1, 4, 5, 6, 7]
-    assert np.asarray(cyclegan.inverse_input(x, START, optical)).ravel().tolist() == expected
-    x_g, s2, x_f, s1 = (np.asarray(a).ravel().tolist() for a in cyclegan.without_change(x, START, BANDS))
-    assert (x_g, s2) == ([0, 1, 0, 1, 4, 5, 6, 7], [4, 5, 6, 7])
-    assert (x_f, s1) == ([4, 5, 6, 7, 0, 1, 4, 5, 6, 7], [0, 1])
-    assert np.asarray(cyclegan.filled(optical, x, np.zeros((1, 1, 1), "float32"), START)).ravel().tolist() == s2
+    at = cyclegan.Places(2, 4, 4)
+    assert (_listed(at.s1_t0(x)), _listed(at.s1_t1(x)), _listed(at.s2_t0(x))) == ([0, 1], [2, 3], [4, 5, 6, 7])
+    assert _listed(at.with_s1_t1(x, sar)) == [0, 1, 20, 21, 4, 5, 6, 7]
+    assert _listed(at.inverse_input(x, optical)) == [30, 31, 32, 33, 0, 1, 4, 5, 6, 7]
+    assert _listed(at.filled(optical, x, np.zeros((1, 1, 1), "float32"))) == [4, 5, 6, 7]
+    assert _listed(at.filled(optical, x, np.ones((1, 1, 1), "float32"))) == [30, 31, 32, 33]
+    # three dates: six SAR channels, an older and the newest optical band
+    three, older = np.arange(8, dtype=np.float32).reshape(1, 1, 1, 8), cyclegan.Places(4, 7, 1)
+    assert (_listed(older.s1_t0(three)), _listed(older.s1_t1(three)), _listed(older.s2_t0(three))) == (
+        [2, 3],
+        [4, 5],
+        [7],
+    )
+    assert _listed(older.inverse_input(three, optical[..., :1])) == [30, 0, 1, 2, 3, 6, 7]
 
 
 def test_a_decision_counts_by_its_clear_share() -> None:

@@ -40,7 +40,18 @@ def test_resunet_and_dsen2cr_counts() -> None:
     assert build_resunet(ModelConf(model="resunet", **TINY), 11, 4, 6).count_params() == 23_612
     conf = ModelConf(model="dsen2cr", nb_resnet_blocs=16)
     assert build_dsen2cr(conf, 15, 13, 2).count_params() == 18_947_341
-    assert registry.build(conf, 4).count_params() == 18_910_468
+    ours = registry.build(conf, 4)
+    assert ours.count_params() == 18_910_468
+    assert registry.macs_per_pixel(build_dsen2cr(conf, 15, 13, 2)) == 9 * 256 * (15 + 32 * 256 + 13)
+    assert pytest.approx(1.241, abs=5e-4) == 9 * 256 * (15 + 32 * 256 + 13) * 256**2 / 1e12
+
+
+def test_resunet_costs_a_sixtieth_of_the_published_generator() -> None:
+    """Convolutions only; the 24.3 GFLOP of the specification count norms, gates and the resampling too."""
+    gflop = 2 * registry.macs_per_pixel(registry.build(ModelConf(model="resunet"), 4)) * 256**2 / 1e9
+    print(f"resunet {gflop:.2f} GFLOP a tile in its convolutions (24.3 with everything else)")
+    assert gflop == pytest.approx(24.3, rel=0.03)
+    assert pytest.approx(61, abs=0.5) == 2 * 11_381_504 * 256**2 / 1e9 / 24.3
 
 
 @pytest.mark.parametrize(("mode", "width", "start"), [("fixed", 11, 6), ("standard", 8, 4)])

@@ -196,6 +196,18 @@ def test_published_arguments_and_a_spool_copy(trained: Path, work: Path, tmp_pat
     ]
 
 
+def test_published_folders_of_runs(work: Path, tmp_path: Path) -> None:
+    """training_dir, model_name and training_number make the folder; lim_train_tile is the number of tiles."""
+    train = tmp_path / "train.yaml"
+    more = f"training_dir: {tmp_path / 'runs'}\ntraining_number: 3\nlim_train_tile: 2\n"
+    train.write_text((work / "train.yaml").read_text().replace("steps_per_epoch: 4", "steps_per_epoch: 1") + more)
+    done = _call(ROOT / "gan_train.sh", work / "model.yaml", train)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "small" / "training_3"
+    assert done.stdout.strip() == str(folder)
+    assert json.loads((folder / "model_card.json").read_text())["train_samples"] == 2
+
+
 def test_wrong_calls_end_with_their_code_and_no_traceback(work: Path, tmp_path: Path) -> None:
     assert _call(ROOT / "gan_train.sh", "one.yaml").returncode == 2
     assert _call(ROOT / "gan_predict.sh", "run").returncode == 2
