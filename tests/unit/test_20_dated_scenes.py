@@ -96,5 +96,7 @@ def test_belgian_dates_and_radar_means() -> None:
     noise = [
         np.mean([np.diff(10 * np.log10(s.s1[::4, ::4, 1]), axis=1).std() for s in p.scenes]) for p in (single, place)
     ]
-    print(f"VH steps over 40 m: one acquisition {noise[0]:.2f} dB, mean of four {noise[1]:.2f} dB (limit 0.9 of it; ground texture stays)")
+    print(
+        f"VH steps over 40 m: one acquisition {noise[0]:.2f} dB, mean of four {noise[1]:.2f} dB (limit 0.9 of it; ground texture stays)"
+    )
     assert noise[1] < 0.9 * noise[0]
