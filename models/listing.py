@@ -30,15 +30,14 @@ def load_test(reports: Path) -> dict[str, dict[str, list[Any]]] | None:
         raise InputError(f"{path}: not understood ({error!r}).", "Run: ./s2cr evaluate CONF --force.") from error
 
 
-def collect(runs: Path, reports: Path) -> list[dict[str, Any]]:
+def collect(runs: Path, reports: Path, stale: bool = False) -> list[dict[str, Any]]:
     """One record a run folder, best change skill first: of the test set where it was judged, else of validation.
 
     A record has name, state (finished, stopped at step N, empty), model, parameters, steps, exported_step, validation
-    and test (figure -> [value, low, high]), and stale = the test figures are older than the run.
+    and test (figure -> [value, low, high]), and stale: its test figures may be those of an earlier training.
     """
     test = load_test(reports) or {}
-    judged = (reports / "evaluate.json").stat().st_mtime if test else 0.0
-    rows = [_record(RunFolder(path), test, judged) for path in sorted(runs.glob("*")) if path.is_dir()]
+    rows = [_record(RunFolder(path), test, stale) for path in sorted(runs.glob("*")) if path.is_dir()]
     return sorted(rows, key=lambda row: (-_skill(row), row["name"]))
 
 
@@ -49,7 +48,7 @@ def _skill(row: Mapping[str, Any]) -> float:
     return float("-inf")
 
 
-def _record(run: RunFolder, test: Mapping[str, Any], judged: float) -> dict[str, Any]:
+def _record(run: RunFolder, test: Mapping[str, Any], stale: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": run.path.name, "state": "empty", "model": None, "parameters": None, "steps": None, "exported_step": None,
         "validation": {}, "test": dict(test.get(run.path.name, {})), "stale": False,
@@ -62,11 +61,7 @@ def _record(run: RunFolder, test: Mapping[str, Any], judged: float) -> dict[str,
         spans = card.get("validation_intervals", {})
         found = {k: [v, *spans.get(k, (None, None))] for k, v in card.get("validation", {}).items() if k in SHOWN}
         row |= {key: card.get(key) for key in ("model", "parameters", "steps", "exported_step")}
-        return row | {
-            "state": "finished",
-            "validation": found,
-            "stale": bool(row["test"]) and judged < run.card.stat().st_mtime,
-        }
+        return row | {"state": "finished", "validation": found, "stale": bool(row["test"]) and stale}
     steps = [int(m.group(1)) for p in run.checkpoints.glob("*/step-*") if (m := re.fullmatch(r"step-(\d{8})", p.name))]
     if steps:
         row["state"] = f"stopped at step {max(steps)}"
@@ -90,7 +85,7 @@ def lines(rows: Sequence[Mapping[str, Any]], test: Mapping[str, Any] | None) -> 
     for row in rows:
         parameters = f"{row['parameters']:,}" if isinstance(row["parameters"], int) else "-"
         steps = "-" if row["steps"] is None else f"{row['exported_step']}/{row['steps']}"
-        state = row["state"] + (", test figures are older" if row["stale"] else "")
+        state = row["state"] + (", test figures not current" if row["stale"] else "")
         cells = [row["name"], row["model"] or "-", parameters, steps, state]
         cells += [_cell(row["validation"], "skill_changed", 2, True), _cell(row["validation"], "psnr", 2)]
         out.append([*cells, *_test_cells(row["test"])])

@@ -33,7 +33,7 @@ _EPILOG = "\b\nExamples:\n" + "\n".join(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one record a run.")
 @click.option("--card", metavar="RUN", help="Print the model card of this run, with its test scores, as Markdown.")
 def run(conf: Path, as_json: bool, card: str | None) -> None:
-    from utils.workflow import config
+    from utils.workflow import config, freshness
     from utils.workflow.errors import InputError
 
     with guarded("runs"):
@@ -41,12 +41,14 @@ def run(conf: Path, as_json: bool, card: str | None) -> None:
         from models import listing
         from models.run import RunFolder, load_card
 
-        layout = config.layout_of(config.load(conf))
+        loaded = config.load(conf)
+        layout = config.layout_of(loaded)
         test = listing.load_test(layout.reports)
         if card is not None:
             click.echo(cards.text(load_card(RunFolder(layout.run(card))), test), nl=False)
             return
-        rows = listing.collect(layout.runs, layout.reports)
+        stale = test is not None and not freshness.state(loaded, layout, "evaluate").fresh
+        rows = listing.collect(layout.runs, layout.reports, stale)
         if as_json:
             click.echo(json.dumps(rows, indent=1, sort_keys=True))
             return
