@@ -42,7 +42,9 @@ def text(card: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> str:
     card  model_card.json
     test  rows of the test set as ./s2cr evaluate stored them: method -> figures of judged_figures; None = not judged
     """
-    data, training = card["data"], card["training"]
+    data = {**UNKNOWN_DATA, **card.get("data", {})}
+    training = {"global_batch": 1, "devices": "unknown", "seed": "?", "precision": "?", "ema": None, "loss": {}}
+    training |= card.get("training", {})
     loss = ", ".join(f"{name} {weight:g}" for name, weight in training["loss"].items() if weight)
     lines = [
         f"# {card['name']}: {card['model']}", "",
@@ -60,7 +62,7 @@ def text(card: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> str:
         *_table(card["validation"], card.get("validation_intervals", {})), "",
     ]  # fmt: skip
     lines += ["## Test scores", "", *_test(card["name"], test), ""]
-    lines += ["## Limits", "", *(f"- {sentence}" for sentence in card["limits"]), ""]
+    lines += ["## Limits", "", *(f"- {sentence}" for sentence in card.get("limits", [])), ""]
     lines += ["## Provenance", "", *(f"- {name}: {value}" for name, value in _provenance(card))]
     return "\n".join(lines) + "\n"
 
@@ -133,5 +135,5 @@ def _test(name: str, test: Mapping[str, Any] | None) -> list[str]:
 
 
 def _provenance(card: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(card["versions"].items()))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(card.get("versions", {}).items()))
     return [("configuration, scaler and data", card["fingerprint"]), ("software", versions), ("schema", card["schema"])]
