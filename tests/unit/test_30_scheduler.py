@@ -46,8 +46,8 @@ def test_stages_by_any_name_in_the_order_of_the_table() -> None:
         scheduler.stage_names(["dataset"], CONF)[-1] == "split" and scheduler.stage_names(["all"], CONF)[-1] == "report"
     )
     assert scheduler.stage_names(["import"], CONF) == [], "not part of a configuration with source: search"
-    with pytest.raises(UsageError, match="No stage 'tilling'"):
-        scheduler.stage_names(["tilling"], CONF)
+    with pytest.raises(UsageError, match="No stage 'tille'. Did you mean 'tile'"):
+        scheduler.stage_names(["tille"], CONF)
 
 
 def test_a_stage_waits_for_what_it_needs_and_for_nothing_else() -> None:

@@ -7,6 +7,7 @@ failed tile neither breaks the chain nor hides.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import shlex
@@ -64,7 +65,9 @@ def stage_names(wanted: Sequence[str], conf: Conf) -> list[str]:
         elif name in STAGES or name in published:
             found.add(published.get(name, name))
         else:
-            raise UsageError(f"No stage {name!r}.", f"Stages are {', '.join(STAGES)}.")
+            near = difflib.get_close_matches(name, [*STAGES, *published, *GROUPS, *CHAINS], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"No stage {name!r}.{hint}", f"Stages are {', '.join(STAGES)}.")
     return [name for name in STAGES if name in found and STAGES[name].enabled(conf)]
 
 
