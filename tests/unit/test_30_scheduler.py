@@ -46,7 +46,7 @@ def test_stages_by_any_name_in_the_order_of_the_table() -> None:
         scheduler.stage_names(["dataset"], CONF)[-1] == "split" and scheduler.stage_names(["all"], CONF)[-1] == "report"
     )
     assert scheduler.stage_names(["import"], CONF) == [], "not part of a configuration with source: search"
-    with pytest.raises(UsageError, match="No stage 'tille'. Did you mean 'tile'"):
+    with pytest.raises(UsageError, match=r"No stage 'tille'\. Did you mean 'tile'"):
         scheduler.stage_names(["tille"], CONF)
 
 
