@@ -82,7 +82,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _call(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(w) for w in words], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        [str(w) for w in words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "S2CR_SUBMIT": "no", **environment},
+        check=False,
     )
 
 
