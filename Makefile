@@ -16,12 +16,21 @@ export S2CR_GOALS := $(MAKECMDGOALS)
 export S2CR_ALLOW := $(ALLOW)
 s2cr = ./s2cr
 part = $(if $(PART),--part $(PART))
+submit_options = $(if $(HPC),--hpc $(HPC)) $(if $(DRY_RUN),--dry-run) $(ARGS)
 
 .PHONY: help env demo test test-faults lint types docs docs-check bench results clean-demo plan submit doctor area \
   make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import multitemporal tile tile_check build_dataset split normalise \
   train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
   mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax compare_engines
+
+ifdef SUBMIT # make train predict SUBMIT=1 is make submit STAGES="train predict"
+.PHONY: $(MAKECMDGOALS)
+$(firstword $(MAKECMDGOALS)):
+	@bash_scripts/env.sh
+	@$(s2cr) submit $(submit_options) $(CONF) $(MAKECMDGOALS)
+$(wordlist 2,99,$(MAKECMDGOALS)): ; @:
+else
 
 ## First contact
 help: ## this list
@@ -36,7 +45,7 @@ demo: env ## a generated scene with fire and clouds through every stage: minutes
 
 test: env ## set up, then unit, golden and pipeline tests (ARGS= goes to pytest)
 	@$(s2cr) doctor --env >/dev/null
-	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL MAKEOVERRIDES MFLAGS ARGS CONF PART ALLOW MODEL TRAIN NAMES STAGES HPC DRY_RUN; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow and not slurm" $(ARGS)
+	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL MAKEOVERRIDES MFLAGS ARGS CONF PART ALLOW MODEL TRAIN NAMES STAGES HPC DRY_RUN SUBMIT; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow and not slurm" $(ARGS)
 
 test-faults: env ## downloads against 2,000 faults of a misbehaving server, in figures (a minute)
 	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m tests.fakes.campaign --faults 2000
@@ -48,7 +57,7 @@ plan: env ## which stages would run for CONF, and why
 	@$(s2cr) plan $(CONF)
 
 submit: env ## STAGES="preprocess_s1 tile train" as batch jobs on Slurm or PBS (HPC=confs/hpc/slurm.yaml, DRY_RUN=1)
-	@$(s2cr) submit $(if $(HPC),--hpc $(HPC)) $(if $(DRY_RUN),--dry-run) $(ARGS) $(CONF) $(STAGES)
+	@$(s2cr) submit $(submit_options) $(CONF) $(STAGES)
 
 ## Chains (CONF=confs/yours.yaml)
 all: compare report ## every stage up to the report
@@ -150,3 +159,4 @@ mosaic_gt: ; @echo "mosaic_gt is now mosaic_truth" >&2; $(MAKE) --no-print-direc
 download_to_split: ; @echo "download_to_split is now dataset" >&2; $(MAKE) --no-print-directory dataset
 geojson_2_wkt: ; @echo "geojson_2_wkt is now area" >&2; $(MAKE) --no-print-directory area
 get_s2_minmax: ; @echo "get_s2_minmax is now s2_minmax" >&2; $(MAKE) --no-print-directory s2_minmax
+endif

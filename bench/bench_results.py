@@ -71,6 +71,19 @@ def _methods(name: str) -> list[dict[str, Any]]:
     return out
 
 
+def _strict(name: str) -> list[dict[str, Any]]:
+    """Goals of the strict split beside what every candidate reached."""
+    work = _work(name)
+    path = work.parent / f"strict_{name}" / "reports/strict.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        {"name": f"strict_{name}_{goal['method']}_{'_'.join(goal['what'].replace(',', '').split())}",
+         "value": goal["reached"], "unit": "dB" if "dB" in goal["what"] else "-", "limit": goal["goal"], "better": "higher"}
+        for goal in report["goals"]
+    ]  # fmt: skip
+
+
 def figures() -> list[dict[str, Any]]:
     """All figures; FileNotFoundError when `make results` has not run."""
-    return _copies() + [figure for name in ("belgium", "finland", "two_dates") for figure in _methods(name)]
+    methods = [figure for name in ("belgium", "finland", "two_dates") for figure in _methods(name)]
+    return _copies() + methods + [figure for name in ("belgium", "finland") for figure in _strict(name)]

@@ -2,12 +2,14 @@
 
 Work: 144 windows of 80 px (overlap 16) of two SAR and five optical bands from a 784 px scene in 512 px deflated
 blocks, and 144 samples of five small GeoTIFFs each. The peer opens the files once (scene) or each time (samples) and
-calls ReadAsArray, no more: what our reader adds is masks, first-valid-wins, checks and channel order.
+calls ReadAsArray, no more: what our reader adds is masks, first-valid-wins, checks and channel order. The same samples
+come from shards (docs/adr/0020), whose files are verified once, when they are first opened.
 """
 
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from osgeo import gdal
 
 from bench._bench import interleaved
-from utils.io import raster, samples
+from utils.io import raster, samples, shards
 from utils.io.acquisitions import Acquisition
 from utils.io.cutter import DateRasters
 from utils.science.grid import Grid, make_tiles
@@ -76,6 +78,19 @@ def figures() -> list[dict[str, Any]]:
             for name in ids:
                 samples.read_sample(root / "set", name)
 
+        bands: dict[str, tuple[str, ...]] = dict.fromkeys(samples.FOLDERS, BANDS) | {
+            "s1_t0": ("VV", "VH"),
+            "s1_t1": ("VV", "VH"),
+        }
+        bands["mask"] = samples.MASK_BANDS
+        load = partial(samples.read_arrays, root / "set")
+        shards.write(samples.shards_of(root / "set"), "set", ids, load, bands)
+        from_shards = samples.reader(root / "set")
+
+        def read_shards() -> None:
+            for name in ids:
+                from_shards(name)
+
         def plain_samples() -> None:
             for names in parts:
                 for name in names:
@@ -83,9 +98,11 @@ def figures() -> list[dict[str, Any]]:
 
         cut_s, _, cut_ratio = interleaved(cut_all, plain_windows)
         read_s, _, read_ratio = interleaved(read_all, plain_samples)
+        _, _, shard_ratio = interleaved(read_shards, read_all)
     return [
         {"name": "tile_windows_speed_to_gdal", "value": cut_ratio, "unit": "times", "limit": 0.6, "better": "higher"},
         {"name": "tile_windows_rate", "value": len(tiles) / cut_s, "unit": "tiles/s", "limit": 100.0, "better": "higher"},
         {"name": "sample_read_speed_to_gdal", "value": read_ratio, "unit": "times", "limit": 0.6, "better": "higher"},
+        {"name": "shard_read_speed_to_tiles", "value": shard_ratio, "unit": "times", "limit": 3.0, "better": "higher"},
         {"name": "sample_read_rate", "value": len(ids) / read_s, "unit": "samples/s", "limit": 100.0, "better": "higher"},
     ]  # fmt: skip

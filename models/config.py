@@ -42,8 +42,20 @@ PUBLISHED_LAYERS = ("published_gan", "cyclegan")  # models whose generator has t
 PUBLISHED_DISCRIMINATOR = {1: (1, 2, 4, 64), 2: (1, 2, 4, 256), 3: (1, 2, 4, 256), 4: (1, 1, 4, 512), 5: (1, 1, 4, 1)}
 
 
+class Trees(Section):
+    """Boosted trees of model histgbm_res."""
+
+    iterations: int = key(60, "Trees of a band.", ge=1)
+    rate: float = key(0.08, "Learning rate.", gt=0)
+    leaves: int = key(15, "Largest number of leaves of a tree.", ge=2)
+    min_leaf: int = key(200, "Fewest pixels of a leaf.", "pixels", ge=1)
+    l2: float = key(10.0, "L2 penalty of the leaves.", ge=0)
+    pixels: int = key(60000, "Pixels that the trees see, the same number of every sample.", "pixels", ge=100)
+    tiles: int = key(2000, "Samples that pixels are drawn from, at most.", "tiles", ge=1)
+
+
 class ModelConf(Section):
-    """model.yaml: one network."""
+    """model.yaml: one network, or boosted trees."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -108,6 +120,7 @@ class ModelConf(Section):
     uncertainty: bool = key(
         False, "Head for a standard deviation of each band, trained after the mean; the mean stays the same to the bit."
     )
+    trees: Trees = key(Trees(), "Boosted trees of model histgbm_res; networks do not read it.")
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConf:

@@ -81,7 +81,7 @@ class CycleTrainer(Trainer):
             rate = conf.lr * (conf.fact_g_lr if creates else 1.0)
             kind = conf.schedule.optimiser if creates else "adam"
             self.optimisers[name] = (make_optimiser(conf, kind, rate, network.trainable_variables), rate)
-        self._update = tf.function(self._one_update)
+        self._update = tf.function(self._cycle_update)
 
     def _dropouts(self) -> list[Any]:
         creators = (self.generator, self.inverse)
@@ -128,7 +128,7 @@ class CycleTrainer(Trainer):
         d_fake = losses.least_squares(self.critics[kind](seen, training=True)[0], targets[1])
         return 0.5 * (d_real + d_fake)
 
-    def _one_update(self, x: Any, y: Any, weight: Any, targets: Any, seed: Any, update_d: bool) -> Losses:
+    def _cycle_update(self, x: Any, y: Any, weight: Any, targets: Any, seed: Any, update_d: bool) -> Losses:
         variables = {name: network.trainable_variables for name, network in self.networks.items()}
         with tf.GradientTape(persistent=True) as tape:
             terms, images = self._creators(x, y, weight)

@@ -269,9 +269,9 @@ def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.rando
     drop, turns, mirror = rng.random() < options.drop_s1_t0, int(rng.integers(4)), bool(rng.integers(2))
     x, y = tile.x.copy(), tile.y
     dates, optical, changes = _channel_plan(x.shape[-1], start, bands)
+    older = rng.uniform(-1, 1, dates - 2) * options.s1_gain_db
     if options.s1_gain_db:
-        for date in range(dates):  # the last two draw their own, older dates share that of t0
-            shift_db = shifts_db[max(0, date - dates + 2)]
+        for date, shift_db in enumerate([*older, *shifts_db]):
             x[..., 2 * date : 2 * date + 2] += (shift_db * units.db_slope).astype(np.float32)
     if options.s2_gain:
         for first in range(optical, start + bands, bands):

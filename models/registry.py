@@ -24,6 +24,7 @@ class ModelSpec:
 
     scaler    the mode of normalisation it was designed for
     training  the way it is trained, see models.trainers
+    trees     boosted trees (models/trees.py) in place of a network; builder is never called then
     builder   (conf, channels_in, channels_out, optical_start) -> Keras model, free of height and width
     """
 
@@ -32,6 +33,7 @@ class ModelSpec:
     training: Training
     summary: str
     builder: Callable[[ModelConf, int, int, int], Any]
+    trees: bool = False
 
     @property
     def adversarial(self) -> bool:
@@ -57,6 +59,10 @@ def _dsen2cr(conf: ModelConf, channels_in: int, channels_out: int, start: int) -
     return build_dsen2cr(conf, channels_in, channels_out, start)
 
 
+def _no_network(conf: ModelConf, channels_in: int, channels_out: int, start: int) -> Any:
+    raise ConfigError(f"model: '{conf.model}' is no network.", "It is fitted by ./s2cr train and needs no layers.")
+
+
 _RESUNET = "residual U-Net, the recommended default; step 0 copies S2(t0)"
 _PHASES = "the same, with a patch discriminator in the last fifth of the steps: for looks, not for maps"
 _CYCLE = "cycle GAN between S2(t1) and S1(t1); learns from tiles whose t1 is cloudy too"
@@ -71,6 +77,14 @@ REGISTRY: dict[str, ModelSpec] = {
         ModelSpec("resunet_gan", "fixed", "phases", _PHASES, _resunet),
         ModelSpec(
             "dsen2cr", "standard", "regression", "residual network at full resolution, peer for comparison", _dsen2cr
+        ),
+        ModelSpec(
+            "histgbm_res",
+            "fixed",
+            "regression",
+            "boosted trees for few scenes: minutes on a CPU, no GPU",
+            _no_network,
+            True,
         ),
     )
 }

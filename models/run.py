@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "uncertainty.keras"
 
     @property
+    def trees(self) -> Path:
+        """In place of model.keras in a run of trees."""
+        return self.path / "model.npz"
+
+    @property
     def card(self) -> Path:
         return self.path / "model_card.json"
 
@@ -76,6 +81,8 @@ class RunFolder:
 
     def outputs(self) -> list[Path]:
         """The seven files that a finished run consists of, and the uncertainty head where it has one."""
+        if self.trees.is_file() and not self.model.is_file():  # trees need no scaler
+            return [self.model_yaml, self.train_yaml, self.trees, self.card, self.history]
         head = [self.uncertainty] if self.uncertainty.is_file() else []
         return [
             self.model_yaml, self.train_yaml, self.scaler, self.model, *head, self.card, self.card_text, self.history,

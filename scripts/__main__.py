@@ -19,6 +19,7 @@ OTHERS = {
     "plan": "stages fresh or stale, and why",
     "s2_minmax": "yearly range of Sentinel-2 bands and indices",
     "scores": "scores of a finished run, and its report",
+    "strict": "judge models on unseen ground and season of small places",
     "snap_check": "check a gpt graph and its variables, without SNAP",
     "snap_graph": "print a variant of the Sentinel-1 graph of SNAP",
     "snap_plan": "the gpt runs that a configuration asks for",

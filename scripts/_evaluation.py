@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.tree_scenes import Scenes, day_of
 from scripts._context import Context
 from scripts._dates import load_dates
 from utils.io import acquisitions, mosaics, raster, samples
@@ -67,6 +68,7 @@ class Data:
             burned.dndvi_burned,
             burned.dnbr_burned,
         )
+        self._facts: dict[str, Scenes] = {}
         self.hidden = ctx.resolve(judge.truth_dir) / "S2_t1_clear.tif" if judge.truth_dir else None
 
     # -- truths ------------------------------------------------------------------------------------------------
@@ -93,9 +95,18 @@ class Data:
 
     def inputs(self, info: samples.SampleInfo, sample: samples.Sample, index: samples.DatasetIndex) -> baselines.Inputs:
         """What a rival may see."""
-        median = index.pairs[info.pair].ds1_median_db
-        shifts = (float(median.get("VV", 0.0)), float(median.get("VH", 0.0)))
-        return baselines.Inputs(sample.s1_t0, sample.s1_t1, sample.s2_t0, self.bands, shifts)
+        pair = index.pairs[info.pair]
+        shifts = (float(pair.ds1_median_db.get("VV", 0.0)), float(pair.ds1_median_db.get("VH", 0.0)))
+        return baselines.Inputs(
+            sample.s1_t0, sample.s1_t1, sample.s2_t0, self.bands, shifts, day_of(pair.t0), day_of(pair.t1),
+            self._scenes(index).facts(info.pair),
+        )  # fmt: skip
+
+    def _scenes(self, index: samples.DatasetIndex) -> Scenes:
+        """Scene facts of a set, kept."""
+        if index.name not in self._facts:
+            self._facts[index.name] = Scenes(index, samples.reader(index.set_dir))
+        return self._facts[index.name]
 
     def labelled(self) -> Iterator[baselines.Labelled]:
         """Train samples in order of their id."""

@@ -37,6 +37,7 @@ from utils.workflow.stages import STAGES, Stage
 
 __all__ = ["Context", "Report", "guarded", "refuse", "refuse_direct", "stage"]
 
+_AGAIN_S = 0.2
 _SUBFOLDERS = {
     "make_scene": ("scene",), "find_images": ("search",), "download": ("raw",), "preprocess_s1": ("preprocessed/sentinel1",),
     "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "multitemporal": ("preprocessed/sentinel1_mt",),
@@ -92,6 +93,10 @@ def _example(function: Callable[..., Any]) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
 
+class _Stop(BaseException):
+    """A signal came. No Exception: code of others catches those, and the signal would be lost."""
+
+
 @contextmanager
 def guarded(name: str, verbose: int = 0, quiet: bool = False) -> Iterator[logging.Logger]:
     """Logging, signals and the one place where exceptions become exit codes."""
@@ -105,6 +110,8 @@ def guarded(name: str, verbose: int = 0, quiet: bool = False) -> Iterator[loggin
         signal.signal(number, _interrupt)
     try:
         yield log
+    except _Stop as stop:
+        _fail(name, Interrupted(f"Stopped by {stop}.", "Run the same command again: it resumes."))
     except Error as error:
         _fail(name, error)
     except click.ClickException:
@@ -120,7 +127,20 @@ def guarded(name: str, verbose: int = 0, quiet: bool = False) -> Iterator[loggin
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(f"Stopped by {signal.Signals(number).name}.", "Run the same command again: it resumes.")
+    """Stop where that is safe: an import may swallow whatever is raised in it, so the signal comes again after it."""
+    if _importing(frame):
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        return
+    raise _Stop(signal.Signals(number).name)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _fail(name: str, error: Error) -> None:

@@ -50,6 +50,9 @@ def run(bands: int) -> None:
         click.echo(f"{'network':14} {columns}  {'scaler':9} what it is")
         for name, spec in registry.REGISTRY.items():
             conf = ModelConf(model=name, **_DEFAULTS.get(name, {}))  # type: ignore[arg-type]
+            if spec.trees:
+                click.echo(f"{name:14} {'trees':>12} {'-':>12}  {'-':9} {spec.summary}")
+                continue
             network = registry.build(conf, bands)
             own = network.count_params()
             training = own + sum(helper.count_params() for helper in registry.helpers(conf, bands, TILE_PX))

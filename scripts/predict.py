@@ -68,9 +68,17 @@ def run(ctx: Context) -> Report:
 
 
 def _load(folder: Path, batch_size: int, index: Any) -> Any:
-    from models.predictor import Predictor
+    from models.trees import KIND, TreePredictor, card_kind
 
-    predictor = Predictor(folder, batch_size)
+    predictor: Any
+    if card_kind(folder) == KIND:
+        from utils.io import samples
+
+        predictor = TreePredictor(folder, index, samples.reader(index.set_dir))
+    else:
+        from models.predictor import Predictor
+
+        predictor = Predictor(folder, batch_size)
     predictor.check_bands(index.bands_sar, index.bands_optical, index.n_dates)
     return predictor
 
@@ -90,12 +98,13 @@ def _predict(
     read = [samples.read_sample(index.set_dir, i) for i in ids]
     inputs = [(sample, pair.ds1_median_db) for sample, pair in zip(read, pairs, strict=True)]
     outputs = [(folder, "", predictor.predict(inputs))]
-    if predictor.has_sigma:
+    if getattr(predictor, "has_sigma", False):
         outputs.append((folder / "sigma", "sigma_", predictor.predict_sigma(inputs)))
     named = {"MODEL": predictor.card["model"], "RUN": predictor.card["name"]}
     for target, prefix, images in outputs:
         for info, pair, image in zip(infos, pairs, images, strict=True):
-            more = tags("reflectance", [pair.date1, pair.date2], **named)
+            own = predictor.tags(pair.id) if hasattr(predictor, "tags") else {}
+            more = tags("reflectance", [pair.date1, pair.date2], **named, **own)
             path, bands = target / f"{info.id}.tif", [f"{prefix}{band}" for band in predictor.bands]
             raster.write(
                 path, image.transpose(2, 0, 1), pair.grid.window(info.window), band_names=bands, nodata=float("nan"),

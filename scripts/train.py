@@ -1,8 +1,9 @@
-"""Train the configured networks, or resume where a training was interrupted.
+"""Train the configured models, or resume where a training was interrupted.
 
 Reads   dataset/train, dataset/val, norm/scaler_<mode>.json   samples in physical units; the scaler of each model's mode
 Writes  runs/<name>/{model.yaml,train.yaml,scaler.json,model.keras,model_card.json,model_card.md,history.jsonl}
         runs/<name>/checkpoints, runs/<name>/tb   scratch: resuming and TensorBoard
+        boosted trees: model.npz in place of model.keras and scaler.json
 Items   one per run of train.runs
 Fails   65 keys that contradict the dataset, a leak or a loss that explodes, 66 no dataset or scaler, 72 no training sample,
         75 interrupted by SIGTERM, SIGUSR1 or Ctrl-C: the batch is finished and saved, the same command resumes
@@ -98,16 +99,19 @@ def _train(
     fresh: bool = False,
     facts: dict[str, Any] | None = None,
 ) -> dict[str, float]:
-    from models import devices
+    from models import devices, registry
+    from models.session import DataSet, load_confs, make_task
     from scripts import _leaks
+    from utils.io import samples
 
     if sets[0].parent == sets[1].parent:
         _leaks.refuse(sets[0].parent, norm)
-    from models.session import DataSet, load_confs, make_task
-    from utils.io import samples
+    confs = load_confs(*yamls)
+    if registry.spec_of(confs[0]).trees:
+        return _train_trees(name, folder, yamls, sets, log)
 
     train, val = (DataSet(samples.load_index(path), samples.reader(path)) for path in sets)
-    found = devices.start(load_confs(*yamls)[1].multi_gpu)
+    found = devices.start(confs[1].multi_gpu)
     if found.replicas > 1:
         log.info("%s: trains on %s", name, found.words())
     task = make_task(name, folder, yamls, (train, val), norm, log, data_key, found, facts)
@@ -149,6 +153,21 @@ def _as_worker(conf_path: Path, options: Options, log: logging.Logger) -> None:
             raise
         except Error as error:  # the chief meets the same one, records it and goes on
             log.error("%s: %s", chosen.name, error)
+
+
+def _train_trees(
+    name: str, folder: RunFolder, yamls: tuple[Path, Path], sets: tuple[Path, Path], log: logging.Logger
+) -> dict[str, float]:
+    """Boosted trees: no network, no scaler, one thread (their short loops wait for one another on shared processors)."""
+    from threadpoolctl import threadpool_limits
+
+    from models import trees
+    from models.session import DataSet, load_confs
+    from utils.io import samples
+
+    train, val = (DataSet(samples.load_index(path), samples.reader(path)) for path in sets)
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return trees.train(name, folder, yamls, load_confs(*yamls), (train, val), log)
 
 
 def _direct_form(values: dict[str, Any], log: logging.Logger) -> None:

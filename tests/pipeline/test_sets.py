@@ -169,3 +169,16 @@ def test_two_events_or_dates_of_one_place_are_no_split(tmp_path: Path) -> None:
     one = DatedToy(tmp_path / "one", dates=4, split="{method: event, event_by: t1, buffer_m: 160.0}")
     result = one.through("import_data", "tile", "build_dataset").run("split")
     assert result.returncode == 65 and "train would be empty (3 events by t1" in result.stderr, result.stderr
+
+
+def test_both_from_2000_samples_on_unless_said_otherwise() -> None:
+    from types import SimpleNamespace
+
+    from scripts.split import _storage
+
+    def chosen(storage: str | None, count: int) -> str:
+        conf = SimpleNamespace(dataset=SimpleNamespace(storage=storage))
+        return _storage(SimpleNamespace(conf=conf), count)  # type: ignore[arg-type]
+
+    assert [chosen(None, count) for count in (1, 1999, 2000)] == ["tiles", "tiles", "both"]
+    assert [chosen(name, 5000) for name in ("tiles", "shards", "both")] == ["tiles", "shards", "both"]

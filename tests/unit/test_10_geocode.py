@@ -1,5 +1,7 @@
 """Geocoding against the exact forward model of a synthetic image, and nodes against exact Newton."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -127,3 +129,44 @@ def test_unknown_height_gives_nan() -> None:
     height[3, 4] = np.nan
     position = geocode.locate(geocode.make_nodes(GEOMETRY, grid, 0.0, 0.0), GEOMETRY, height)
     assert np.argwhere(np.isnan(position.line)).tolist() == [[3, 4]]
+
+
+def test_some_columns_without_the_slant_step_are_the_same_bits() -> None:
+    """Any columns, also from the middle of an interval of the lattice on and beyond its last whole one."""
+    grid = grid_at(IMAGE, 12.0, 880e3, 40, 101)
+    height = _hills(grid.shape, 0.0, 700.0)
+    nodes = geocode.make_nodes(GEOMETRY, grid, 0.0, 700.0)
+    whole = geocode.locate(nodes, GEOMETRY, height)
+    for first, last in ((0, 101), (7, 9), (31, 65), (50, 101)):
+        part = geocode.locate(nodes, GEOMETRY, height, cols=(first, last), slant_step=False)
+        assert part.line.tobytes() == np.ascontiguousarray(whole.line[:, first:last]).tobytes()
+        assert part.pixel.tobytes() == np.ascontiguousarray(whole.pixel[:, first:last]).tobytes()
+        assert part.slant_step_m.shape == (40, 0)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_polynomials_that_change_within_a_row(mode: geocode.SrgrTime) -> None:
+    """Ground range jumps by up to 30 m every 11 ms, about 8 map rows: each pixel takes the polynomials of its own time."""
+    grid = grid_at(IMAGE, 12.0, 880e3, 120, 150)
+    height = _hills(grid.shape, 0.0, 300.0)
+    given = GEOMETRY.srgr
+    times = np.arange(11.92, 12.09, 0.011)  # the area begins before and ends after them
+    coefficients = np.repeat(given.coefficients[:1], len(times), axis=0)
+    coefficients[:, 0] += np.random.default_rng(2).uniform(-15, 15, len(times))
+    origin = np.full(len(times), given.origin_m[0])
+    geometry = replace(GEOMETRY, srgr=geocode.SlantToGround(times, origin, coefficients, mode))
+    nodes = geocode.make_nodes(geometry, grid, 0.0, 300.0)
+    found = geocode.locate(nodes, geometry, height)
+    lon, lat = geodesy.utm_to_geodetic(grid.pixel_centres_x()[None], grid.pixel_centres_y()[:, None], grid.epsg)
+    line, pixel = s1_oracles.locate_exact(geometry, geodesy.geodetic_to_ecef(lon, lat, height))
+    time_s = line * geometry.line_interval_s
+    assert np.ptp(np.searchsorted(times, time_s[60])) >= 1  # more than one within a row
+    assert time_s.min() < times[0]
+    assert times[-1] < time_s.max()
+    nearer = time_s[..., None] - (times[:-1] + times[1:]) / 2
+    nearer = np.abs(nearer).min(axis=-1)
+    clear = nearer > 1e-6 if mode == "nearest" else np.ones(grid.shape, bool)  # at a jump 1e-5 lines decide
+    error = np.abs((found.pixel - pixel) * found.slant_step_m)[clear].max()
+    print(f"{mode}: {error:.4f} m slant (limit 0.012), {clear.mean():.4f} of the pixels")
+    assert clear.mean() > 0.99
+    assert error < 0.012

@@ -73,11 +73,17 @@ def test_tiles_of_two_grids_are_refused(tmp_path: Path) -> None:
     """A tile whose mask is cut from the other raster: same shape, same system, other place."""
     grid = raster.info(fire(DOVE, "pre")).grid
     small, shifted = (Grid(4326, grid.x0 + n * grid.dx, grid.y0, grid.dx, grid.dy, 64, 64) for n in (0, SHIFT))
-    for sensor, bands, place in (("sentinel1", 2, small), ("sentinel2", 5, small), ("mask", 2, shifted)):
-        kind = np.uint8 if sensor == "mask" else np.float32
-        raster.write(tmp_path / sensor / "r0000_c0000.tif", np.ones((bands, 64, 64), kind), place)
-    with pytest.raises(InputError, match="not on one grid"):
-        tiles.read_tile(tmp_path, "r0000_c0000")
+    system = Grid(32611, small.x0, small.y0, small.dx, small.dy, 64, 64)  # the same numbers in another system
+    for number, other in enumerate((shifted, system, small)):
+        folder = tmp_path / str(number)
+        for sensor, bands, place in (("sentinel1", 2, small), ("sentinel2", 5, small), ("mask", 2, other)):
+            kind = np.uint8 if sensor == "mask" else np.float32
+            raster.write(folder / sensor / "r0000_c0000.tif", np.ones((bands, 64, 64), kind), place)
+        if other is small:
+            assert tiles.read_tile(folder, "r0000_c0000").optical.shape == (5, 64, 64)
+            continue
+        with pytest.raises(InputError, match="not on one grid"):
+            tiles.read_tile(folder, "r0000_c0000")
 
 
 def test_import_puts_both_dates_on_one_grid() -> None:

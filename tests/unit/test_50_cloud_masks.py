@@ -311,7 +311,7 @@ def test_stopped_run_ends_the_program(archive: tuple[Path, Path], program: Path,
     (started,) = (tmp_path / "w").rglob("started")
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=30)
-    assert "Interrupted" in said and not started.exists()
+    assert "_Stop: SIGTERM" in said and not started.exists()
     assert not list(folder_of(tmp_path / "w", archive[0]).parent.iterdir())
 
 

@@ -1,6 +1,9 @@
 """What the frame promises to every stage, shown on a toy stage that writes small files."""
 
+import importlib
 import json
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,15 @@ from utils.workflow.files import atomic_text
 
 CALLS: list[str] = []
 BROKEN: dict[str, Exception] = {}
+HOOKS: dict[str, Callable[[Context], None]] = {}
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def toy(ctx: Context) -> Report:
     for item in ctx.todo([f"i{n}" for n in range(6)], unit="thing"):
         with item:
             CALLS.append(item.id)
+            HOOKS.get(item.id, lambda ctx: None)(ctx)
             if item.id in BROKEN:
                 raise BROKEN[item.id]
             if item.id == "i5":
@@ -158,3 +164,47 @@ def test_leftovers_of_a_killed_run_are_removed(run: Callable[..., Any], tmp_path
         "i4.txt",
         "index.txt",
     ]
+
+
+SWALLOWS = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    for _ in range(1000):
+        pass
+except BaseException:
+    pass
+"""
+
+
+def test_a_signal_while_a_library_is_loaded_is_not_lost(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library swallows whatever is raised while it is imported; the stage stops before its next item is done."""
+    (tmp_path / "swallows_signals.py").write_text(SWALLOWS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+
+    def load(ctx: Context) -> None:
+        importlib.import_module("swallows_signals")
+        for _ in range(200):
+            time.sleep(0.05)
+
+    monkeypatch.setitem(HOOKS, "i1", load)
+    try:
+        result = run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert result.exit_code == 75 and "Stopped by SIGUSR1" in result.output
+    assert CALLS == ["i0", "i1"]
+    HOOKS.clear()
+    assert run().exit_code == 0 and CALLS == ["i1", "i2", "i3", "i4", "i5"]
+
+
+def test_a_part_with_failed_items_says_so(run: Callable[..., Any], tmp_path: Path) -> None:
+    BROKEN["i2"] = InputError("i2 is broken.", "Mend it.")
+    assert [run("--part", f"{i}/3").exit_code for i in (1, 2, 3)] == [0, 0, 71], "the job record of part 3 shows it"
+    assert [run("--part", f"{i}/2").exit_code for i in (1, 2)] == [71, 0], "i0 and i4 of that part are done"
+    assert run("--part", "3/3", extra="max_failed: 1\n").exit_code == 0
+    assert run("--finalise").exit_code == 71 and not CALLS

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ decoder_blocks: [1]
 """
 
 
-def _write_set(root: Path, name: str, numbers: range) -> None:
+def write_set(root: Path, name: str, numbers: range) -> None:
     infos = []
     for number in numbers:
         sample_id, window = f"p001_r0000_c{number:04d}", Window(0, number * SIZE, SIZE, SIZE)
@@ -59,8 +61,8 @@ def _write_set(root: Path, name: str, numbers: range) -> None:
 
 def write_tiny_work(folder: Path) -> None:
     """Data sets train and val of six samples, scalers, model.yaml and train.yaml."""
-    _write_set(folder / "dataset", "train", range(4))
-    _write_set(folder / "dataset", "val", range(4, 6))
+    write_set(folder / "dataset", "train", range(4))
+    write_set(folder / "dataset", "val", range(4, 6))
     atomic_json(folder / "norm" / "scaler_fixed.json", Scaler.fixed(SAR, BANDS).to_json())
     atomic_json(folder / "norm" / "scaler_standard.json", standard_scaler().to_json())
     (folder / "model.yaml").write_text(MODEL)
@@ -114,6 +116,12 @@ def test_gan_predict_writes_reflectance_beside_its_input(trained: Path, work: Pa
         "small",
         "20200101,20200301",
     )
+    joined = raster.info(tmp_path / "out/mosaic/p001/prediction.tif")
+    assert joined.grid == GRID and joined.tags["PAIR"] == "p001" and joined.tags["RUN"] == "small"
+    dn = raster.read(tmp_path / "out/mosaic/p001/prediction.tif")
+    np.testing.assert_array_equal(dn[:, :, 4 * SIZE : 5 * SIZE], np.round(image.astype(np.float64) / 1e-4))
+    assert (dn[:, :, : 4 * SIZE] == -32768).all(), "no tile was predicted there"
+    assert (tmp_path / "out/mosaic/p001/prediction.png").is_file()
     before = sample(4, SIZE).s2_t0.transpose(2, 0, 1)
     assert image.dtype == np.float32
     assert np.abs(image - before).mean() < 0.2  # a few steps away from S2(t0), in reflectance
@@ -134,6 +142,40 @@ def test_a_run_with_an_uncertainty_head_writes_sigma_beside(trained: Path, work:
     assert (info.grid, info.tags["UNITS"]) == (GRID.window(Window(0, 4 * SIZE, SIZE, SIZE)), "reflectance")
     assert 0.001 < sigma.min() <= sigma.max() < 0.5
     assert sorted(p.name for p in (tmp_path / "out").glob("*.tif")) == ["p001_r0000_c0004.tif", "p001_r0000_c0005.tif"]
+
+
+def _child_heeds(pid: int, number: int) -> bool:
+    """True when a child of the process has a handler for the signal."""
+    try:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            status = Path(f"/proc/{child}/status").read_text()
+            caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+            if "Name:\tpython" in status and caught >> (number - 1) & 1:
+                return True
+    except (OSError, StopIteration):
+        pass
+    return False
+
+
+def test_a_signal_for_the_script_reaches_the_program(trained: Path, work: Path, tmp_path: Path) -> None:
+    """A batch system signals the shell; what must end in order is the program that it started."""
+    words = [ROOT / "gan_predict.sh", trained, work / "dataset/val", tmp_path / "out"]
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "SLURM_JOB_ID": "1"})
+    end = time.monotonic() + 60
+    while not _child_heeds(running.pid, signal.SIGUSR1):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    running.send_signal(signal.SIGUSR1)
+    assert running.wait(60) == 75
+    assert running.stderr is not None and "Stopped by SIGUSR1" in running.stderr.read()
+    assert not (tmp_path / "out").exists()
+
+
+def test_mosaic_without_a_configuration_says_what_is_missing(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = _call(ROOT / "s2cr", "mosaic", "--pred", tmp_path / "empty", "--dataset", work / "dataset/val")
+    assert done.returncode == 66 and "no tile of a sample of" in done.stderr
+    assert _call(ROOT / "s2cr", "mosaic", "--pred", tmp_path).returncode == 65
 
 
 def test_published_arguments_and_a_spool_copy(trained: Path, work: Path, tmp_path: Path) -> None:

@@ -130,3 +130,20 @@ def test_make_prerequisites_agree_with_the_stage_table() -> None:
 
     for facts in STAGES.values():
         assert set(facts.upstream) <= closure(facts.name), facts.name
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("submit", "STAGES=tile train"), "./s2cr submit    confs/demo.yaml tile train"),
+        (
+            ("submit", "STAGES=all", "HPC=h.yaml", "DRY_RUN=1", "CONF=c.yaml"),
+            "./s2cr submit --hpc h.yaml --dry-run  c.yaml all",
+        ),
+        (("train", "predict", "SUBMIT=1", "DRY_RUN=1"), "./s2cr submit  --dry-run  confs/demo.yaml train predict"),
+        (("all", "SUBMIT=1", "ARGS=--scheduler pbs"), "./s2cr submit   --scheduler pbs confs/demo.yaml all"),
+    ],
+)
+def test_stages_are_submitted_by_make(words: tuple[str, ...], line: str) -> None:
+    done = subprocess.run(["make", "-n", *words], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines() == ["bash_scripts/env.sh", line, *([":"] if "predict" in words else [])]

@@ -26,7 +26,8 @@ from utils.workflow.errors import InputError
 SCHEMA = "s2cr.dataset/1"
 
 
-def folders(n_dates: int = 2) -> dict[str, str]:
+@lru_cache
+def folders(n_dates: int = 2) -> Mapping[str, str]:
     """Part -> folder of its rasters in a set: s1_t0 .. s2_t0 .. mask."""
     last = n_dates - 1
     radar = {f"s1_t{date}": f"dataX/Sentinel1_t{date}" for date in range(n_dates)}
@@ -231,10 +232,10 @@ def _sample(record: Mapping[str, Any]) -> SampleInfo:
 
 def n_dates_of(set_dir: Path, sample_id: str) -> int:
     """How many Sentinel-1 dates a sample has rasters of, at least 2."""
-    date = 0
+    date = 2
     while (set_dir / f"dataX/Sentinel1_t{date}" / f"{sample_id}.tif").is_file():
         date += 1
-    return max(date, 2)
+    return date
 
 
 def shards_of(set_dir: Path) -> Path:
@@ -257,21 +258,28 @@ def open_shards(set_dir: Path) -> ShardSet | None:
     return _shard_set(folder, (state.st_mtime_ns, state.st_ino))
 
 
+_PLACED: set[tuple[str, str]] = set()  # samples whose rasters were found to lie in one place
+
+
 def read_arrays(set_dir: Path, sample_id: str) -> Arrays:
     """Part -> (H, W, C) of the rasters of a sample.
 
-    raises  InputError when one is missing or unreadable, or when they differ in coordinate system, transform or shape
+    raises  InputError when one is missing or unreadable, or when they differ in shape, or in transform when a process
+            first reads them; build_dataset has compared their coordinate systems (tiles.read_tile), which takes longer
+            than to read them
     """
-    n_dates = n_dates_of(set_dir, sample_id)
-    arrays, grids = {}, {}
-    for part in folders(n_dates):
-        with raster.Reader(sample_path(set_dir, part, sample_id, n_dates)) as reader:
-            arrays[part], grids[part] = np.ascontiguousarray(np.moveaxis(reader.read(), 0, -1)), reader.grid
-    if len(set(grids.values())) != 1:
-        listed = ", ".join(f"{part} {grid.rows}x{grid.cols} at {grid.x0:g} {grid.y0:g}" for part, grid in grids.items())
+    n_dates, key = n_dates_of(set_dir, sample_id), (str(set_dir), sample_id)
+    arrays, places = {}, {}
+    for part, folder in folders(n_dates).items():
+        planes, transform = raster.read_placed(f"{set_dir}/{folder}/{sample_id}.tif", key not in _PLACED)
+        arrays[part] = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+        places[part] = (transform, planes.shape[1:])
+    if len(set(places.values())) != 1:
+        listed = ", ".join(f"{part} {r}x{c} at {t[:1]} {t[3:4]}" for part, (t, (r, c)) in places.items())
         raise InputError(
             f"{set_dir}: rasters of {sample_id} are not on one grid: {listed}.", "Run tile and build_dataset again."
         )
+    _PLACED.add(key)
     if arrays["mask"].shape[-1] != len(mask_bands(n_dates)):
         raise InputError(
             f"{sample_path(set_dir, 'mask', sample_id)}: {arrays['mask'].shape[-1]} bands instead of {len(mask_bands(n_dates))}.",

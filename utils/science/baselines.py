@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from utils.science import indices
+from utils.science import indices, res_baselines
+from utils.science.res_features import SceneFacts
 
 Image = NDArray[np.floating]
 Matrix = NDArray[np.float64]
 Predictor = Callable[["Inputs"], Matrix]
 
-NAMES = ("copy_t0", "linear_gain", "ridge_ctx", "histgbm_ctx", "no_s1", "s1_frozen")
+NAMES = ("copy_t0", "linear_gain", "ridge_ctx", "histgbm_ctx", "no_s1", "s1_frozen", "season_only", "histgbm_res")
 VH_WINDOWS_PX = (5, 15, 31)
 _VH_BINS_DB = np.round(np.arange(-12.0, 6.0001, 0.05), 2)
 
@@ -29,6 +31,7 @@ class Inputs:
     s2_t0          (H, W, n) reflectance 0..1, NaN = nodata
     bands          names of the n optical bands
     ds1_median_db  median of S1(t1) - S1(t0) over the whole scene, VV and VH, dB
+    day_t0, day_t1 of the optical images, None = unknown; facts of the scene, None = those of the sample
     """
 
     s1_t0: Image
@@ -36,6 +39,9 @@ class Inputs:
     s2_t0: Image
     bands: tuple[str, ...]
     ds1_median_db: tuple[float, float] = (0.0, 0.0)
+    day_t0: dt.date | None = None
+    day_t1: dt.date | None = None
+    facts: SceneFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,7 @@ def fit(name: str, samples: Callable[[], Iterable[Labelled]], count: int, pixels
     samples  called once, gives the train samples in a fixed order; count is their number
     raises   ValueError for an unknown name or when nothing can be learned
     s1_frozen is histgbm_ctx fitted with radar and then shown S1(t1) := S1(t0); no_s1 never sees radar.
+    season_only sees S2(t0) and the calendar, histgbm_res guided radar besides (res_features).
     """
     if name == "copy_t0":
         return copy_t0
@@ -200,6 +207,8 @@ def fit(name: str, samples: Callable[[], Iterable[Labelled]], count: int, pixels
         return fit_linear_gain(samples())
     if name not in NAMES:
         raise ValueError(f"unknown baseline {name!r}; there are {', '.join(NAMES)}")
+    if name in res_baselines.FEATURES:
+        return res_baselines.fit(name, samples(), count, pixels, seed)
     use_s1 = name != "no_s1"
     x, y = draw_pixels(samples(), count, pixels, seed, use_s1=use_s1)
     if name == "ridge_ctx":

@@ -99,6 +99,11 @@ def _run(times: Any, time: Any, begin: int) -> tuple[int, int]:
     low = min(max(np.searchsorted(times, time[begin], side="right") - 1, 0), last)
     earliest = times[low] if low > 0 else -np.inf
     latest = times[low + 1] if low < last else np.inf
+    rest, beyond = time[begin:], 0
+    for i in range(rest.shape[0]):  # nearly always none, and a loop without a branch is quick
+        beyond += int(rest[i] < earliest) + int(rest[i] >= latest)
+    if beyond == 0:
+        return low, time.shape[0]
     end = begin + 1
     while end < time.shape[0] and not time[end] < earliest and not time[end] >= latest:
         end += 1
@@ -139,7 +144,7 @@ def locate(
     height_m         full rows of the grid; the results begin at its column first_col
     """
     rows, cols = line.shape
-    fractions = all_fractions(step)
+    fractions, per_second, per_metre = all_fractions(step), 1 / line_interval_s, 1 / range_spacing_m
     for r in prange(rows):
         row_values = node_row(values, step, first_row + r, 0, 2)
         u, slope, work = np.empty(step + 1), np.empty(step + 1), np.empty((3, step + 1))
@@ -158,8 +163,8 @@ def locate(
                 srgr_times, srgr_origins, srgr_coefficients, nearest, time, slant, ground, slope[: width.shape[0]], work
             )
             for i in range(time.shape[0]):
-                time[i] = time[i] / line_interval_s
-                ground[i] = ground[i] / range_spacing_m
+                time[i] *= per_second
+                ground[i] *= per_metre
             for i in range(width.shape[0]):
                 width[i] = range_spacing_m / slope[i]
 

@@ -156,12 +156,12 @@ def psnr_from_mse(mse: Any) -> Any:
 class Scorer:
     """Streaming sums of one prediction method over strata and blocks.
 
-    bands  names of the last axis
+    bands  names of the last axis; similarity = False leaves SSIM out (NaN), which is most of the work on small pieces
     add() one piece at a time; scores() and interval() at the end. Pieces of a block may come in any order.
     """
 
-    def __init__(self, bands: Sequence[str]) -> None:
-        self.bands = tuple(bands)
+    def __init__(self, bands: Sequence[str], similarity: bool = True) -> None:
+        self.bands, self.similarity = tuple(bands), similarity
         self._sums: dict[str, dict[str, Matrix]] = {}
 
     def add(
@@ -183,7 +183,7 @@ class Scorer:
         r = np.full_like(t, np.nan) if reference is None else reference.astype(np.float64)
         if reference is not None:
             good &= np.isfinite(r).all(axis=2)
-        planes = _pixel_planes(p, t, r, good)
+        planes = _pixel_planes(p, t, r, good, self.similarity)
         for name, member in {"all": good, **(strata or {})}.items():
             take = good & member
             totals = np.nansum(planes[take], axis=0) if take.any() else np.zeros(planes.shape[2])
@@ -198,6 +198,10 @@ class Scorer:
         blocks = self._sums.get(stratum, {})
         rows = [blocks[name] for name in sorted(blocks) if blocks[name][0] > 0]
         return np.stack(rows) if rows else np.zeros((0, _columns(len(self.bands))))
+
+    def sums(self, stratum: str = "all") -> dict[str, Matrix]:
+        """Block -> its sums, columns as figures_of takes them; blocks without a pixel are left out."""
+        return {name: totals for name, totals in sorted(self._sums.get(stratum, {}).items()) if totals[0] > 0}
 
     def scores(self, stratum: str = "all") -> dict[str, float]:
         """All figures of one stratum, pooled over everything added; NaN where there is nothing."""
@@ -223,7 +227,7 @@ def _columns(bands: int) -> int:
     return _HEAD + 4 * bands
 
 
-def _pixel_planes(p: Matrix, t: Matrix, r: Matrix, good: Mask) -> Matrix:
+def _pixel_planes(p: Matrix, t: Matrix, r: Matrix, good: Mask, similarity: bool) -> Matrix:
     """(H, W, columns) contributions of each pixel to the sums; NaN = no contribution."""
     bands = p.shape[2]
     planes = np.full((*good.shape, _columns(bands)), np.nan)
@@ -233,10 +237,10 @@ def _pixel_planes(p: Matrix, t: Matrix, r: Matrix, good: Mask) -> Matrix:
     planes[..., 1] = angle
     planes[..., 2] = np.isfinite(angle)
     planes[..., 3] = ~np.isfinite(angle)
-    whole = whole_windows(good)
+    whole = whole_windows(good) if similarity else np.zeros_like(good)
     if whole.any():
-        similarity = np.mean([ssim_map(p[..., b], t[..., b]) for b in range(bands)], axis=0)
-        planes[..., 4] = np.where(whole, similarity, np.nan)
+        likeness = np.mean([ssim_map(p[..., b], t[..., b]) for b in range(bands)], axis=0)
+        planes[..., 4] = np.where(whole, likeness, np.nan)
     planes[..., 5] = whole
     inner = good[:-1, :-1] & good[1:, :-1] & good[:-1, 1:]
     for column, image in ((6, p), (7, t)):
@@ -274,6 +278,11 @@ def _figures(totals: Matrix, bands: int) -> dict[str, Matrix]:
         "sharpness": _divide(head[6], head[7]),
         "skill": 1.0 - _divide(square.sum(axis=-1), reference.sum(axis=-1)),
     }
+
+
+def figures_of(totals: Matrix, bands: int) -> dict[str, Matrix]:
+    """Figures from sums of Scorer.sums (..., columns), added up in any way: one value per leading index."""
+    return _figures(totals, bands)
 
 
 def block_interval(

@@ -1,8 +1,8 @@
 """Every configuration key: type, default, unit and one sentence. The only place that knows them all.
 
 Strict pydantic models: an unknown key, a wrong type or a non-finite number is an error. `docs/config.md` and
-`confs/default.yaml` are generated from here; the sections of preprocessing are in schema_preprocess.py, those of
-batch jobs in schema_hpc.py.
+`confs/default.yaml` are generated from here; preprocessing is in schema_preprocess.py, import in schema_import.py, batch
+jobs in schema_hpc.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, field_validator
 
 from utils.workflow.schema_base import Direction, Floats, Integers, Pols, Ratio, Section, Strings, as_tuple, key
 from utils.workflow.schema_hpc import Hpc
+from utils.workflow.schema_import import ImportData
 from utils.workflow.schema_preprocess import Dem, Preprocess, Snap, Speckle
 
 __all__ = ["Dem", "Floats", "Hpc", "Integers", "Preprocess", "Ratio", "Section", "Snap", "Speckle", "Strings", "key"]
@@ -29,7 +30,7 @@ class Scene(Section):
         "for training; import_data.layout simulator reads them.",
     )
     scenes: int = key(
-        1, "Number of scenes, for form rasters; each has a seed and 0 to 4 fires of its own.", ge=1, le=1000
+        1, "Number of scenes, for form rasters; each has a seed and 0 to 4 fires of its own.", "scenes", ge=1, le=1000
     )
     dir: str = key("scene", "Folder of the generated scene; relative to the work directory.", "path")
     seed: int = key(20191106, "Seed of everything random in the scene.", ge=0)
@@ -160,62 +161,6 @@ class Download(Section):
     )
 
 
-class ImportItem(Section):
-    """One acquisition of one sensor to import."""
-
-    date: str = key("", "Date id that this acquisition belongs to.")
-    site: str | None = key(None, "Place, such as one of several fires; empty = import_data.site.")
-    sensor: Literal["sentinel1", "sentinel2"] = key("sentinel1", "Sensor.")
-    name: str | None = key(None, "Product name; empty = made from the date id.")
-    files: Strings = key(
-        (), "Rasters in band order; one multi-band file or one file a band. NetCDF as file.nc:variable.", "path"
-    )
-    bands: Strings = key((), "Band name of each input band, in order; a dash skips one.")
-    time_index: int | None = key(None, "Index of the time step of a netCDF variable.", ge=0)
-    acquired: str | None = key(None, "Acquisition time, ISO 8601 UTC.")
-    relative_orbit: int | None = key(None, "Relative orbit of the pass.", ge=1, le=175)
-    direction: Direction | None = key(None, "Orbit direction of the pass.")
-
-
-class ImportData(Section):
-    """Bringing analysis-ready rasters into the layout (stage import_data)."""
-
-    root: str | None = key(None, "Folder that relative input paths start from; ${S2CR_DATA} works.", "path")
-    layout: Literal["items", "belgium", "finland", "two_dates", "simulator"] = key(
-        "items", "Explicit items, the layout of a known public sample, or that of generated scenes."
-    )
-    site: str = key("site", "Name of the place.")
-    items: Annotated[tuple[ImportItem, ...], BeforeValidator(as_tuple)] = key((), "Acquisitions, for layout items.")
-    s1_unit: Literal["db", "power"] = key("db", "Unit of Sentinel-1 input.")
-    s1_nodata: float | None = key(None, "Value of missing Sentinel-1 pixels besides NaN.")
-    s1_scale: float = key(1.0, "Input value times this is in s1_unit.")
-    s2_scale: float = key(0.0001, "Reflectance = (value + offset) times this.")
-    s2_offset: float = key(0.0, "Added to the digital number first.", "DN")
-    s2_nodata: float | None = key(0.0, "Value of missing Sentinel-2 pixels besides NaN; empty = none.")
-    cloud_band: str | None = key(None, "Band of the optical input that holds cloud probability or SCL classes.")
-    cloud_kind: Literal["scl", "probability", "codes"] = key("scl", "Meaning of cloud_band.")
-    cloud_threshold: float = key(20.0, "Cloud from this probability on.", "%", ge=0, le=100)
-    cloud_dilate_m: float = key(0.0, "Cloud and shadow grow by this distance.", "m", ge=0)
-    s1_average: int = key(
-        1, "Up to this many acquisitions of one track around a date are averaged in linear power.", ge=1
-    )
-    min_clear: float = key(0.0, "Dates with a smaller clear share are left out.", "fraction", ge=0, le=1)
-    pairs: Literal["forward", "both"] = key("forward", "Only t0 before t1, or both orders of each pair.")
-    min_gap_days: float = key(0.0, "Smallest distance of the two dates of a pair.", "days", ge=0)
-    max_pairs: int | None = key(None, "Keep at most this many pairs, earliest first.", ge=1)
-    epsg: int | None = key(None, "Grid of input without georeference.", "EPSG code")
-    pixel_m: float = key(10.0, "Pixel size of input without georeference.", "m", gt=0)
-    direction: Direction | None = key(
-        None, "Which Sentinel-1 pass to take where the input holds both (layout finland)."
-    )
-    relative_orbit: int | None = key(
-        None,
-        "Only this Sentinel-1 track (layout belgium); empty = the track closest to the optical dates.",
-        ge=1,
-        le=175,
-    )
-
-
 class Tiling(Section):
     """Cutting rasters into tiles (stage tile)."""
 
@@ -275,6 +220,10 @@ class Split(Section):
     shares: Floats = key((0.80, 0.05, 0.15), "Train, validation, test.", "fraction", min_length=3, max_length=3)
     seed: int = key(2, "Seed of the block order.", ge=0)
     holdout_dates: Strings = key((), "Date ids whose pairs (as t1) are kept for test only.")
+    date_guard_days: int = key(
+        15, "Strict split: training dates this near to a test t1 are dropped; a group of test dates spans no more.",
+        "days", ge=0,
+    )  # fmt: skip
 
 
 class Normalise(Section):
@@ -311,6 +260,23 @@ class Predict(Section):
     pairs: Strings = key((), "Only these pair ids; empty = all.")
 
 
+class Strict(Section):
+    """Strict split of one small place: unseen ground and unseen season, both ways (./s2cr strict)."""
+
+    site: str | None = key(None, "Place, where import_data holds several; empty = the first.")
+    guard_px: int = key(8, "Width of the empty strip between the halves.", "pixels", ge=0)
+    block_px: int = key(16, "Side of the blocks that the bootstrap draws.", "pixels", ge=1)
+    min_clear: float = key(0.97, "Sure share from which a date is tested.", "fraction", ge=0, le=1)
+    partly_clear: float = key(0.6, "Clear share above which other dates still train.", "fraction", ge=0, le=1)
+    max_blue: float = key(0.10, "Largest mean B02 of those: haze is brighter.", "reflectance", gt=0)
+    dilate_px: int = key(6, "Radius by which cloud and shadow grow.", "pixels", ge=0)
+    score: Literal["clear", "all"] = key("clear", "Pixels of tested dates that count: clear at both, or all with data.")
+    seeds: Integers = key((1,), "Seeds; figures are of the pooled error of all of them.", min_length=1)
+    pixels: int = key(60000, "Pixels that a model sees.", ge=100)
+    bag_pixels: int = key(20000, "Pixels that each member of a bag sees.", ge=100)
+    inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", ge=100)
+
+
 class Burned(Section):
     """Burned area and severity (stages indices, burned)."""
 
@@ -327,7 +293,7 @@ class Evaluate(Section):
     truth_dir: str | None = key(
         None, "Folder with the hidden clear t1 of a generated scene; {scene} for the default.", "path"
     )
-    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx"), "Rivals in every table.")
+    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx", "season_only"), "Rivals in every table.")
     baseline_pixels: int = key(60000, "Pixels that a fitted baseline sees.", ge=100)
     bootstrap: int = key(1000, "Draws of the block bootstrap.", ge=0)
     seed: int = key(7, "Seed of the bootstrap and of baseline sampling.", ge=0)
@@ -371,5 +337,6 @@ class Conf(Section):
     predict: Predict = key(Predict(), "Prediction.")
     burned: Burned = key(Burned(), "Burned area.")
     evaluate: Evaluate = key(Evaluate(), "Evaluation.")
+    strict: Strict = key(Strict(), "Strict split.")
     report: Report = key(Report(), "Report.")
     hpc: Hpc = key(Hpc(), "Batch system.")

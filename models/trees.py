@@ -1,0 +1,283 @@
+"""Boosted trees as a model of the registry: trained, predicted and scored by the same commands as the networks.
+
+No accelerator, no pickle: model.npz holds the nodes, model_card.json what they read. Outside the landscape of the
+training the model says so (DOMAIN=outside) and falls back to features that identify no place, scaled down.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import logging
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import ModelConf, TrainConf
+from models.inputs import RawSample
+from models.run import RunFolder, load_card, write_card, write_history
+from models.tree_scenes import Data, Scenes, day_of, draw_rows
+from utils.science import gated, res_features
+from utils.science.res_features import SceneFacts, View
+from utils.science.strict import date_groups
+from utils.science.strict_places import OUTSIDE_SHRINK, Range, range_of
+from utils.science.strict_rows import Rows, Sheet
+from utils.science.trees import Forest, Recipe, fit_bands, predict_bands
+from utils.workflow.errors import ConfigError, InputError, NothingFoundError
+from utils.workflow.files import atomic_bytes
+
+F32 = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+
+KIND = "trees"
+GUARD_DAYS, MIN_GROUPS, MAX_FOLDS = 15, 3, 5
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def recipe_of(model: ModelConf) -> Recipe:
+    """How the trees of a model.yaml are grown."""
+    own = model.trees
+    return Recipe(own.iterations, own.rate, own.leaves, own.min_leaf, own.l2)
+
+
+@dataclass(frozen=True)
+class TreeModel:
+    """All that a run holds.
+
+    res, relative  forests of the change, one a band
+    shrink         factor of the change inside the landscape, fitted on what res had not seen
+    """
+
+    bands: tuple[str, ...]
+    res: tuple[Forest, ...]
+    relative: tuple[Forest, ...]
+    shrink: float
+    range: Range
+
+    def inside(self, facts: SceneFacts) -> bool:
+        return self.range.holds(facts)
+
+    def predict(self, view: View) -> F32:
+        """(H, W, n) reflectance of t1, NaN where S2(t0) or the radar of either date has no data; not below 0."""
+        inside = self.inside(res_features.scene_facts(view))
+        chosen, forests, factor = (
+            ("res", self.res, self.shrink) if inside else ("relative", self.relative, OUTSIDE_SHRINK)
+        )
+        names = res_features.names_of(chosen, self.bands)
+        change = predict_bands(forests, res_features.columns(res_features.planes_of(view), names))
+        image = np.maximum(np.asarray(view.s2_t0, np.float64) + factor * change.reshape(view.s2_t0.shape), 0.0)
+        radar = [np.isfinite(image_s1).all(axis=-1) for image_s1 in (view.s1_t0, view.s1_t1)]
+        good = np.asarray(np.isfinite(view.s2_t0).all(axis=-1) & radar[0] & radar[1])
+        return np.where(good[..., None], image, np.nan).astype(np.float32)
+
+    def to_bytes(self) -> bytes:
+        """The .npz: equal models give equal bytes."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, forests in (("res", self.res), ("relative", self.relative)):
+            for band, forest in zip(self.bands, forests, strict=True):
+                arrays |= forest.to_arrays(f"{name}.{band}")
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in sorted(arrays):
+                entry = io.BytesIO()
+                np.lib.format.write_array(entry, np.asanyarray(arrays[name]), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _FIXED_DATE), entry.getvalue())
+        return file.getvalue()
+
+    @classmethod
+    def load(cls, folder: Path) -> TreeModel:
+        """raises  InputError when the run is missing, damaged or not one of trees"""
+        run = RunFolder(folder)
+        card = load_card(run)
+        try:
+            own, bands = card["trees"], tuple(card["bands"])
+            with np.load(run.trees, allow_pickle=False) as data:
+                res, relative = (
+                    tuple(Forest.from_arrays(data, f"{name}.{band}") for band in bands) for name in ("res", "relative")
+                )
+            limits = Range(tuple(own["range"]["low"]), tuple(own["range"]["high"]))
+            return cls(bands, res, relative, float(own["shrink"]), limits)
+        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{run.trees}: not a readable model ({error}).", "Train the run again.") from error
+
+
+def fit_model(
+    scenes: Scenes, ids: Sequence[str], val: tuple[Scenes, Sequence[str]] | None, model: ModelConf, seed: int
+) -> TreeModel:
+    """Fit the trees on samples.
+
+    The shrink factor comes from t1 dates left out in turn where the training has three groups of them or more, else
+    from the validation samples, else it is 1.
+    raises  NothingFoundError when no sample has a clear pixel
+    """
+    own, recipe = model.trees, recipe_of(model)
+    try:
+        rows = draw_rows(scenes, ids, own.pixels, seed)
+        limits = range_of([scenes.facts(pair) for pair in sorted({scenes.owner(name) for name in ids})])
+    except ValueError as error:
+        raise NothingFoundError(f"The training set: {error}.", "See the counts of build_dataset and split.") from error
+    sheet = Sheet(rows.names, rows.bands, rows.x)
+    res, relative = (fit_bands(sheet.of_set(name), rows.y, recipe, seed) for name in ("res", "relative"))
+    factor = _unseen_dates(rows, scenes, recipe, own.pixels, seed)
+    if factor is None and val is not None and val[1]:
+        unseen = draw_rows(val[0], val[1], own.pixels // 2, seed)
+        mean = predict_bands(res, Sheet(unseen.names, unseen.bands, unseen.x).of_set("res"))
+        factor = gated.shrink(mean, unseen.y.astype(np.float64))
+    factor = 1.0 if factor is None else factor
+    return TreeModel(scenes.bands, res, relative, factor, limits)
+
+
+def _unseen_dates(rows: Rows, scenes: Scenes, recipe: Recipe, pixels: int, seed: int) -> float | None:
+    """Shrink factor from predictions of groups of t1 dates that the trees had not seen; None with fewer than three.
+
+    Samples with a date (t0 or t1) within the guard of a group are left out of its fit.
+    """
+    days = {pair: tuple(day_of(text) for text in scenes.dates(pair[0])) for pair in rows.pairs}
+    groups = date_groups((day[1] for day in days.values() if day[1] is not None), GUARD_DAYS)
+    if len(groups) < MIN_GROUPS:
+        return None
+    parts = [tuple(day for group in groups[i::MAX_FOLDS] for day in group) for i in range(min(MAX_FOLDS, len(groups)))]
+    means, truths = [], []
+    for held in parts:
+        away = {pair for pair, both in days.items() if all(_distant(day, held) for day in both)}
+        at = rows.of_pairs(away, pixels // 3)
+        test = rows.of_pairs({pair for pair, both in days.items() if both[1] in held}, pixels // 3)
+        if not len(at) or not len(test):
+            continue
+        forests = fit_bands(rows.sheet(at).of_set("res"), rows.y[at], recipe, seed)
+        means.append(predict_bands(forests, rows.sheet(test).of_set("res")))
+        truths.append(rows.y[test].astype(np.float64))
+    return gated.shrink(np.concatenate(means), np.concatenate(truths)) if means else None
+
+
+def _distant(day: dt.date | None, held: Sequence[dt.date]) -> bool:
+    return day is not None and all(abs((day - other).days) > GUARD_DAYS for other in held)
+
+
+def _chosen(ids: Sequence[str], limit: int, seed: int) -> list[str]:
+    """At most `limit` samples, drawn once, sorted."""
+    ordered = sorted(ids)
+    if len(ordered) <= limit:
+        return ordered
+    return sorted(ordered[i] for i in np.random.default_rng((seed, 23)).permutation(len(ordered))[:limit])
+
+
+def train(
+    name: str,
+    run: RunFolder,
+    yamls: tuple[Path, Path],
+    confs: tuple[ModelConf, TrainConf],
+    sets: tuple[Data, Data],
+    log: logging.Logger,
+) -> dict[str, Any]:
+    """Fit and write a run folder; returns the validation figures.
+
+    raises  ConfigError for other bands in the two sets, NothingFoundError without a usable sample
+    """
+    model, conf = confs
+    ids = [[s.id for s in data.index.samples if s.trainable] for data in sets]
+    if not ids[0]:
+        raise NothingFoundError("The training set holds no sample.", "See the counts of build_dataset and split.")
+    if tuple(sets[0].index.bands_optical) != tuple(sets[1].index.bands_optical):
+        raise ConfigError("The train and the validation set have other bands.", "Build both with one configuration.")
+    chosen = _chosen(ids[0], conf.lim_train_tile or model.trees.tiles, conf.seed)
+    held = _chosen(ids[1], conf.lim_val_tile or model.trees.tiles, conf.seed)
+    scenes, val = (Scenes(data.index, data.read) for data in sets)
+    fitted = fit_model(scenes, chosen, (val, held), model, conf.seed)
+    figures = scored(fitted, val, held)
+    log.info("%s: trees on %d samples, shrink factor %.2f", name, len(chosen), fitted.shrink)
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.model.unlink(missing_ok=True)  # of a network that had this name
+    for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
+        atomic_bytes(target, source.read_bytes())
+    atomic_bytes(run.trees, fitted.to_bytes())
+    write_history(
+        run, [{"step": model.trees.iterations, "epoch": 1, "tiles": len(chosen), "train": {}, "val": figures}]
+    )
+    write_card(run, _card(name, model, fitted, scenes, (len(chosen), len(held)), figures))
+    return {"step": model.trees.iterations, **figures}
+
+
+def _card(
+    name: str,
+    model: ModelConf,
+    fitted: TreeModel,
+    scenes: Scenes,
+    counts: tuple[int, int],
+    figures: Mapping[str, float],
+) -> dict[str, Any]:
+    nodes = sum(len(forest.arrays["value"]) for forest in (*fitted.res, *fitted.relative))
+    return {
+        "name": name, "model": model.model, "kind": KIND, "bands": list(fitted.bands), "bands_sar": list(scenes.index.bands_sar),
+        "parameters": nodes, "size_px": scenes.index.size_px, "size_multiple": 1, "train_samples": counts[0],
+        "val_samples": counts[1], "validation": dict(figures), "units": "surface reflectance, 0..1",
+        "trees": {
+            "recipe": asdict(recipe_of(model)), "shrink": fitted.shrink, "outside_shrink": OUTSIDE_SHRINK,
+            "range": asdict(fitted.range), "scene_means": [*fitted.bands, "NDVI"],
+            "features": {name: list(res_features.names_of(name, fitted.bands)) for name in ("res", "relative")},
+        },
+    }  # fmt: skip
+
+
+def scored(fitted: TreeModel, scenes: Scenes, ids: Sequence[str]) -> dict[str, float]:
+    """mae, psnr, skill_changed and mae_copy_t0 on samples, pooled; empty where nothing is clear."""
+    from utils.science import metrics
+
+    scorer, copy = metrics.Scorer(fitted.bands), metrics.Scorer(fitted.bands)
+    for name in ids:
+        sample = scenes.read(name)
+        mask = np.asarray((sample.cloud_t0 == 0) & (sample.cloud_t1 == 0) & sample.window)
+        changed = metrics.changed_mask(sample.s2_t0, sample.s2_t1, fitted.bands)
+        strata = {"changed": changed & mask, "unchanged": mask & ~changed}
+        image = fitted.predict(scenes.view(name, sample))
+        scorer.add(name, image, sample.s2_t1, mask, reference=sample.s2_t0, strata=strata)
+        copy.add(name, sample.s2_t0, sample.s2_t1, mask, reference=sample.s2_t0, strata=strata)
+    if "all" not in scorer.strata:
+        return {}
+    out = {key: scorer.scores()[key] for key in ("mae", "psnr")} | {"mae_copy_t0": copy.scores()["mae"]}
+    out |= {f"skill_{part}": scorer.scores(part)["skill"] for part in ("changed", "unchanged")}
+    return {key: value for key, value in out.items() if np.isfinite(value)}
+
+
+class TreePredictor:
+    """Prediction from a finished run of trees; the same calls as models.predictor.Predictor."""
+
+    def __init__(self, folder: Path, index: Any, read: Callable[[str], RawSample]) -> None:
+        self.card = load_card(RunFolder(folder))
+        self.model = TreeModel.load(folder)
+        self.scenes = Scenes(index, read)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Optical bands in channel order."""
+        return self.model.bands
+
+    def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str]) -> None:
+        """raises  ConfigError naming both lists when a dataset has other bands than the run"""
+        mine, theirs = (*self.card["bands_sar"], *self.bands), (*bands_sar, *bands_optical)
+        if mine != theirs:
+            raise ConfigError(
+                f"the run was trained on {', '.join(mine)}, the dataset has {', '.join(theirs)}.",
+                "Predict a dataset with the same bands, or train on this one.",
+            )
+
+    def tags(self, pair: str) -> dict[str, str]:
+        """DOMAIN inside or outside: whether the scene looks like those of the training."""
+        return {"DOMAIN": "inside" if self.model.inside(self.scenes.facts(pair)) else "outside"}
+
+    def predict(self, samples: Sequence[tuple[Any, Mapping[str, float]]]) -> list[F32]:
+        """Simulated t1 of samples, (H, W, n) float32 reflectance each; the medians of the scene are its own."""
+        return [self.model.predict(self.scenes.view(sample.id, sample)) for sample, _ in samples]
+
+
+def card_kind(folder: Path) -> str:
+    """Kind of a finished run: network or trees.
+
+    raises  InputError when it is not finished
+    """
+    return str(load_card(RunFolder(folder)).get("kind", "network"))

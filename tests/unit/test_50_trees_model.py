@@ -1,0 +1,170 @@
+"""Boosted trees through the commands of the networks: train, predict, tags, damage, and where they do not belong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from models.config import ModelConf, TrainConf
+from models.run import RunFolder
+from models.session import DataSet
+from models.trees import TreeModel, TreePredictor, train
+from tests.unit.test_50_train_predict import GRID, _call, _write_set
+from utils.io import raster, samples
+from utils.workflow.config import ROOT
+from utils.workflow.errors import InputError, NothingFoundError
+from utils.workflow.files import atomic_json
+
+YAMLS = (ROOT / "GAN_confs/model_histgbm_res.yaml", ROOT / "GAN_confs/train_histgbm_res.yaml")
+SMALL = ModelConf(model="histgbm_res", trees={"min_leaf": 20, "iterations": 20, "pixels": 2000})
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threadpool_limits(limits=1, user_api="openmp"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trees")
+    _write_set(folder, "train", range(6))
+    _write_set(folder, "val", range(6, 8))
+    _write_set(folder, "all", range(8, 12))
+    return folder
+
+
+def data(folder: Path, name: str) -> DataSet:
+    return DataSet(samples.load_index(folder / name), partial(samples.read_sample, folder / name))
+
+
+def fitted(sets: Path, run: Path, seed: int = 1) -> dict:
+    both = (data(sets, "train"), data(sets, "val"))
+    return train("t", RunFolder(run), YAMLS, (SMALL, TrainConf(seed=seed)), both, logging.getLogger("test"))
+
+
+def test_learns_the_burn_and_equal_trainings_give_equal_bytes(sets: Path, tmp_path: Path) -> None:
+    figures = fitted(sets, tmp_path / "a")
+    print(f"skill on changed pixels of the validation tiles {figures['skill_changed']:.2f} (limit 0.7)")
+    assert figures["skill_changed"] > 0.7 and figures["mae"] < figures["mae_copy_t0"]
+    fitted(sets, tmp_path / "b")
+    fitted(sets, tmp_path / "c", seed=2)
+    files = [path.name for path in RunFolder(tmp_path / "a").outputs()]
+    assert files == ["model.yaml", "train.yaml", "model.npz", "model_card.json", "history.jsonl"]
+    same, other = ([(tmp_path / run / name).read_bytes() for name in files] for run in ("b", "c"))
+    assert same == [(tmp_path / "a" / name).read_bytes() for name in files]
+    assert other[2] != same[2]
+
+
+def test_predictor_predicts_what_was_trained(sets: Path, tmp_path: Path) -> None:
+    fitted(sets, tmp_path)
+    index = samples.load_index(sets / "all")
+    read = partial(samples.read_sample, sets / "all")
+    predictor = TreePredictor(tmp_path, index, read)
+    predictor.check_bands(index.bands_sar, index.bands_optical)
+    got = [read(name) for name in index.ids]
+    images = predictor.predict([(sample, {}) for sample in got])
+    alone = predictor.predict([(got[2], {})])[0]
+    assert np.array_equal(images[2], alone) and images[0].dtype == np.float32
+    sums = [[((image - one.s2_t1) ** 2).sum(), ((one.s2_t0 - one.s2_t1) ** 2).sum()] for one, image in zip(got, images)]
+    own, copy = np.sum(sums, axis=0)
+    assert own < 0.8 * copy
+    assert predictor.tags("p001") == {"DOMAIN": "inside"}
+    hole = got[0].s1_t1.copy()
+    hole[3, 4] = np.nan
+    holed = predictor.predict([(samples.Sample(**{**vars(got[0]), "s1_t1": hole}), {})])[0]
+    assert np.isnan(holed[3, 4]).all() and np.isfinite(holed).sum() == holed.size - 4
+
+
+def test_another_landscape_is_told_and_the_change_is_halved(sets: Path, tmp_path: Path) -> None:
+    fitted(sets, tmp_path)
+    model = TreeModel.load(tmp_path)
+    index = samples.load_index(sets / "all")
+    read = partial(samples.read_sample, sets / "all")
+
+    def bright(name: str) -> samples.Sample:
+        sample = read(name)
+        return samples.Sample(**{**vars(sample), "s2_t0": sample.s2_t0 + np.float32(0.5)})
+
+    predictor = TreePredictor(tmp_path, index, bright)
+    assert predictor.tags("p001") == {"DOMAIN": "outside"}
+    sample = bright(index.ids[0])
+    image = predictor.predict([(sample, {})])[0]
+    view = predictor.scenes.view(sample.id, sample)
+    from utils.science.res_features import columns, names_of, planes_of
+    from utils.science.trees import predict_bands
+
+    change = predict_bands(model.relative, columns(planes_of(view), names_of("relative", model.bands)))
+    expected = np.maximum(sample.s2_t0.astype(np.float64) + 0.5 * change.reshape(sample.s2_t0.shape), 0)
+    assert np.allclose(image, expected, atol=1e-6)
+    assert np.abs(change).max() > 0.01
+
+
+def test_shrink_of_many_dates_comes_from_dates_not_seen(tmp_path: Path) -> None:
+    """The change of every t1 is drawn anew for each date: what was learned of one says nothing of another."""
+    from models.trees import _unseen_dates, recipe_of
+    from utils.science.strict_rows import Rows, all_names
+
+    rng = np.random.default_rng(0)
+    days = [f"2020-{month:02d}-01" for month in range(1, 9)]
+    names = all_names(("B08",), ("res",))
+
+    class Dates:
+        def dates(self, name: str) -> tuple[str, str]:
+            return "2019-06-01", days[int(name)]
+
+    def made(signal: bool) -> Rows:
+        x = rng.normal(size=(8000, len(names))).astype(np.float32)
+        number = np.repeat(np.arange(8), 1000)
+        x[:, names.index("day_t1_sin")] = number
+        y = (x[:, :1] if signal else rng.normal(size=8)[number][:, None]) * 0.1
+        rank = np.tile(np.arange(1000), 8)
+        return Rows(names, ("B08",), x, y, number, rank, tuple((str(i), days[i]) for i in range(8)))
+
+    recipe = recipe_of(SMALL)
+    real, season = (_unseen_dates(made(signal), Dates(), recipe, 24000, 1) for signal in (True, False))
+    assert real > 0.9 and season < 0.5
+
+
+def test_without_a_usable_sample_it_says_so(sets: Path, tmp_path: Path) -> None:
+    index = json.loads((sets / "train/index.json").read_text())
+    for sample in index["samples"]:
+        sample["trainable"] = False
+    atomic_json(tmp_path / "none" / "index.json", index)
+    both = (data(tmp_path, "none"), data(sets, "val"))
+    with pytest.raises(NothingFoundError, match="holds no sample"):
+        train("t", RunFolder(tmp_path / "run"), YAMLS, (SMALL, TrainConf()), both, logging.getLogger("test"))
+
+
+def test_damaged_run_is_refused(sets: Path, tmp_path: Path) -> None:
+    fitted(sets, tmp_path)
+    whole = (tmp_path / "model.npz").read_bytes()
+    (tmp_path / "model.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a readable model"):
+        TreeModel.load(tmp_path)
+
+
+def test_commands_train_and_predict(sets: Path, tmp_path: Path) -> None:
+    text = f"train_directory: {sets}/train\nval_directory: {sets}/val\ntraining_dir: {tmp_path}/runs\nseed: 1\n"
+    (tmp_path / "train.yaml").write_text(text)
+    done = _call("./s2cr", "train", "--model", YAMLS[0], "--train", tmp_path / "train.yaml")
+    assert done.returncode == 0, done.stderr
+    run = Path(done.stdout.strip().splitlines()[-1])
+    assert (run / "model.npz").is_file() and not (run / "model.keras").exists()
+    done = _call("./s2cr", "predict", "--run-dir", run, "--dataset", sets / "all", "--out", tmp_path / "pred")
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "pred/p001_r0000_c0008.tif"
+    facts = raster.info(path)
+    assert facts.tags["MODEL"] == "histgbm_res" and facts.tags["DOMAIN"] == "inside"
+    assert facts.grid.epsg == GRID.epsg and np.isfinite(raster.read(path)).all()
+
+
+def test_models_lists_it() -> None:
+    done = _call("./s2cr", "models")
+    assert done.returncode == 0 and "histgbm_res" in done.stdout
