@@ -61,10 +61,40 @@ def text(card: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> str:
         "## Validation scores", "",
         *_table(card["validation"], card.get("validation_intervals", {})), "",
     ]  # fmt: skip
+    lines += _phase2(card.get("phase2")) + _sigma(card.get("uncertainty"))
     lines += ["## Test scores", "", *_test(card["name"], test), ""]
     lines += ["## Limits", "", *(f"- {sentence}" for sentence in card.get("limits", [])), ""]
     lines += ["## Provenance", "", *(f"- {name}: {value}" for name, value in _provenance(card))]
     return "\n".join(lines) + "\n"
+
+
+def _phase2(facts: Mapping[str, Any] | None) -> list[str]:
+    if not facts:
+        return []
+    first, second = (_number(facts[f"psnr_changed_phase{n}"], 2) for n in (1, 2))
+    sentence = (
+        f"Exported are the weights of {facts['exported']}. PSNR on changed validation pixels: {first} dB after phase 1 "
+        f"(step {facts['phase1_step']}), {second} dB after the adversarial phase 2, which may cost {facts['max_loss_db']:g} dB."
+    )
+    return ["## Adversarial phase", "", sentence, ""]
+
+
+def _sigma(facts: Mapping[str, Any] | None) -> list[str]:
+    if not facts:
+        return []
+    out = [
+        "## Uncertainty", "",
+        f"Standard deviation of each band ({facts['file']}, {facts['steps']} steps after the mean); temperature "
+        + ", ".join(f"{band} {value:.2f}" for band, value in facts["temperature"].items())
+        + (", judged by halves with the temperature of the other" if facts["cross_fitted"] else ", judged on the tiles that gave it")
+        + ".", "",
+        "| validation pixels | number | within 68 % | within 95 % | AUSE | AUSE of one sigma |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, found in facts["strata"].items():
+        shares = [_number(found["coverage"].get(level), 3) for level in ("68", "95")]
+        areas = [_number(found[which], 3) for which in ("ause", "ause_constant")]
+        out.append(f"| {name} | {found['pixels']} | {' | '.join([*shares, *areas])} |")
+    return [*out, ""]
 
 
 def _split(split: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from models.config import ModelConf, TrainConf
 from models.discriminator import build_patch_critic
 from models.gan import draw_targets
 from models.inputs import Batch
-from models.trainer import Losses, Trainer, make_optimiser
+from models.trainer import Gradients, Losses, Trainer, make_optimiser
 
 
 class ImageBuffer:
@@ -57,7 +57,7 @@ class CycleTrainer(Trainer):
     distance to no change where S1 did not change, and lambda times L1 where the label is clear (0 = unpaired).
     """
 
-    distributable = False
+    distributable = False  # what a discriminator remembers is one list, in the order of the images
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class CycleTrainer(Trainer):
             rate = conf.lr * (conf.fact_g_lr if creates else 1.0)
             kind = conf.schedule.optimiser if creates else "adam"
             self.optimisers[name] = (make_optimiser(conf, kind, rate, network.trainable_variables), rate)
-        self._update = tf.function(self._cycle_update)
+        self._update = tf.function(self._one_update)
 
     def _dropouts(self) -> list[Any]:
         creators = (self.generator, self.inverse)
@@ -128,29 +128,29 @@ class CycleTrainer(Trainer):
         d_fake = losses.least_squares(self.critics[kind](seen, training=True)[0], targets[1])
         return 0.5 * (d_real + d_fake)
 
-    def _cycle_update(self, x: Any, y: Any, weight: Any, targets: Any, seed: Any, update_d: bool) -> Losses:
+    def loss_weights(self) -> dict[str, float]:
+        ones = ("adversarial", "adversarial_inverse", "d_s2", "d_s1")
+        cycles = dict.fromkeys(("cycle_s1", "cycle_s2"), self.conf.lambda_cyc)
+        return {**dict.fromkeys(ones, 1.0), **cycles, "identity": self.conf.lambda_id, "l1": self.conf.lambda_}
+
+    def _gradients(self, x: Any, y: Any, weight: Any, targets: Any, seed: Any) -> tuple[Losses, Gradients]:
         variables = {name: network.trainable_variables for name, network in self.networks.items()}
         with tf.GradientTape(persistent=True) as tape:
             terms, images = self._creators(x, y, weight)
-            d_s2 = self._judge("s2", images, targets, seed, weight)
-            d_s1 = self._judge("s1", images, targets, seed)
-        wanted = {
-            "generator": terms["loss"],
-            "inverse": terms["loss"],
-            "discriminator_s2": d_s2,
-            "discriminator_s1": d_s1,
+            terms["d_s2"] = self._judge("s2", images, targets, seed, weight)
+            terms["d_s1"] = self._judge("s1", images, targets, seed)
+        wanted = {"generator": "loss", "inverse": "loss", "discriminator_s2": "d_s2", "discriminator_s1": "d_s1"}
+        return terms, {
+            name: tape.gradient(terms[loss], [v.value for v in variables[name]]) for name, loss in wanted.items()
         }
-        for name, loss in wanted.items():
-            gradients = tape.gradient(loss, [v.value for v in variables[name]])
-            if update_d or not name.startswith("discriminator"):
-                self.optimisers[name][0].apply(gradients, variables[name])
-        self.update_average(self.optimisers["generator"][0].iterations)
-        return {**terms, "d_s2": d_s2, "d_s1": d_s1}
 
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:
         self.prepare_step(step)
         targets = tf.constant(draw_targets(self.conf, step), tf.float32)
         seed = tf.constant([self.conf.seed % 2**31, step], tf.int32)
-        arrays = (tf.constant(a) for a in (batch.x, batch.y, batch.weight))
-        result: Losses = self._update(*arrays, targets, seed, epoch not in self.conf.train_g_multiple_time)
+        names: tuple[str, ...] = ("generator", "inverse", "discriminator_s2", "discriminator_s1")
+        names = names[:2] if epoch in self.conf.train_g_multiple_time else names
+        result: Losses
+        arrays = self.spread(batch.x, batch.y, batch.weight)
+        result, self.last_gradients = self._update(names, *arrays, targets, seed)
         return result

@@ -104,7 +104,8 @@ class SpectralConv2D(keras.layers.Layer):  # type: ignore[misc]
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
         start = keras.initializers.RandomNormal()
-        self.vector = self.add_weight(name="vector", shape=(self.filters,), initializer=start, trainable=False)
+        options = {"trainable": False, "aggregation": "only_first_replica"}  # all replicas hold the same kernel
+        self.vector = self.add_weight(name="vector", shape=(self.filters,), initializer=start, **options)
 
     def call(self, x: Any, training: bool = False) -> Any:
         # in float32 whatever the precision of the convolution: a norm of thousands of squares needs it

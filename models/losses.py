@@ -30,6 +30,12 @@ def weighted_mean(values: Any, weight: Any) -> Any:
     return ops.sum(values * weight) / ops.where(total > 0, total, ops.ones_like(total))
 
 
+def mean_of_all(values: Any) -> Any:
+    """Mean of (B, H, W, C) over everything."""
+    each = ops.mean(values, axis=-1)
+    return weighted_mean(each, ops.ones_like(each))
+
+
 def l1(predicted: Any, target: Any, weight: Any) -> Any:
     """Mean absolute error over bands and weighted pixels."""
     return weighted_mean(ops.mean(ops.abs(predicted - target), axis=-1), weight)
@@ -58,20 +64,20 @@ def least_squares(decision: Any, target: Any, weight: Any = None) -> Any:
     weight  (B, h, w) or None: how much each decision counts
     """
     squared = ops.square(decision - target)[..., 0]
-    return ops.mean(squared) if weight is None else weighted_mean(squared, weight)
+    return weighted_mean(squared, ops.ones_like(squared) if weight is None else weight)
 
 
 def hinge(decision: Any, real: bool) -> Any:
     """Hinge loss of a discriminator: real decisions are wanted above 1, simulated ones below -1 (Lim and Ye 2017)."""
     sign = 1.0 if real else -1.0
-    return ops.mean(ops.relu(1.0 - sign * decision))
+    return mean_of_all(ops.relu(1.0 - sign * decision))
 
 
 def feature_matching(simulated: Sequence[Any], real: Sequence[Any]) -> Any:
     """Mean over layers of the mean absolute difference of a discriminator's activations (Wang et al. 2018)."""
     total = ops.zeros(())
     for fake, true in zip(simulated, real, strict=True):
-        total = total + ops.mean(ops.abs(fake - ops.stop_gradient(true)))
+        total = total + mean_of_all(ops.abs(fake - ops.stop_gradient(true)))
     return total / len(real)
 
 

@@ -16,15 +16,13 @@ from models.config import ModelConf, TrainConf
 from models.discriminator import build_patch_critic
 from models.inputs import Batch, Units
 from models.regression import RegressionTrainer
-from models.trainer import Losses, make_optimiser
+from models.trainer import Gradients, Losses, make_optimiser
 
 NEVER = -1
 
 
 class PhasedTrainer(RegressionTrainer):
     """Phase 1 is that of resunet, its schedule ends with it. Without phase2.share it is resunet."""
-
-    distributable = False
 
     def __init__(
         self, generator: Any, model: ModelConf, conf: TrainConf, total_steps: int, size_px: int, start: int,
@@ -42,7 +40,8 @@ class PhasedTrainer(RegressionTrainer):
             self.optimisers[name] = (make_optimiser(options, "adam", rate, network.trainable_variables), rate)
         self.first = [tf.Variable(v.value, trainable=False) for v in generator.trainable_variables]
         self.first_step = tf.Variable(NEVER, dtype=tf.int64, trainable=False)
-        self._update2 = tf.function(self._adversarial_update)
+        self.phase = 1
+        self._update2 = tf.function(self._second_update)
 
     def _groups(self) -> list[tuple[str, list[Any]]]:
         return [*super()._groups(), ("phase1", [*self.first, self.first_step])]
@@ -76,12 +75,33 @@ class PhasedTrainer(RegressionTrainer):
         if step < self.boundary:
             return super().step(batch, step, epoch)
         if step == self.boundary:
-            if int(self.first_step) == NEVER:
+            if int(self.first_step.numpy()) == NEVER:
                 self._remember(step)
             self._assign([tf.identity(kept) for kept in self.first])
         self.prepare_step(step)
-        result: Losses = self._update2(*(tf.constant(a) for a in (batch.x, batch.y, batch.weight, batch.changed)))
+        arrays = self.spread(batch.x, batch.y, batch.weight, batch.changed)
+        result: Losses
+        result, gradients = self._update2(("generator2", "discriminator"), *arrays)
+        self.last_gradients = {"generator": gradients["generator2"], "discriminator": gradients["discriminator"]}
         return result
+
+    def _network_of(self, optimiser: str) -> Any:
+        return super()._network_of("generator" if optimiser == "generator2" else optimiser)
+
+    def _second_update(self, names: tuple[str, ...], *values: Any) -> tuple[Losses, Gradients]:
+        self.phase = 2  # read while the graph is traced
+        try:
+            return self._one_update(names, *values)
+        finally:
+            self.phase = 1
+
+    def _gradients(self, *values: Any) -> tuple[Losses, Gradients]:
+        return self._adversarial(*values) if self.phase == 2 else super()._gradients(*values)
+
+    def loss_weights(self) -> dict[str, float]:
+        second = self.second.adversarial
+        adversarial = {"adversarial": second, "matching": second * self.second.feature_matching, "d": 1.0}
+        return {**super().loss_weights(), **(adversarial if self.second.share else {})}
 
     def choose(self, scores: Callable[[], dict[str, float]]) -> dict[str, Any] | None:
         """Leave in the network what is to be exported.
@@ -102,9 +122,9 @@ class PhasedTrainer(RegressionTrainer):
             self._assign(last)
             for mean, value in zip(self.average, averages, strict=True):
                 mean.assign(value)
-        step = self.steps if kept else int(self.first_step)
+        step = self.steps if kept else int(self.first_step.numpy())
         facts = {"exported": "phase 2" if kept else "phase 1", "max_loss_db": self.second.max_loss_db}
-        facts |= {"phase1_step": int(self.first_step), "phase2_from_step": self.boundary}
+        facts |= {"phase1_step": int(self.first_step.numpy()), "phase2_from_step": self.boundary}
         return {"exported_step": step, "phase2": facts | {"psnr_changed_phase1": before, "psnr_changed_phase2": after}}
 
     # -- the adversarial step --------------------------------------------------------------------------------------
@@ -118,11 +138,11 @@ class PhasedTrainer(RegressionTrainer):
     def _decision_losses(self, fake: Any, real: Any) -> tuple[Any, Any]:
         """(loss of the discriminator, of the generator) from two maps of decisions."""
         if self.second.loss == "hinge":
-            return 0.5 * (losses.hinge(real, True) + losses.hinge(fake, False)), -tf.reduce_mean(fake)
+            return 0.5 * (losses.hinge(real, True) + losses.hinge(fake, False)), -losses.mean_of_all(fake)
         d_loss = 0.5 * (losses.least_squares(real, 1.0) + losses.least_squares(fake, 0.0))
         return d_loss, losses.least_squares(fake, 1.0)
 
-    def _adversarial_update(self, x: Any, y: Any, weight: Any, changed: Any) -> Losses:
+    def _adversarial(self, x: Any, y: Any, weight: Any, changed: Any) -> tuple[Losses, Gradients]:
         g_vars, d_vars = self.generator.trainable_variables, self.discriminator.trainable_variables
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
             image = self.generator(x, training=True)
@@ -133,10 +153,8 @@ class PhasedTrainer(RegressionTrainer):
             residual = tf.add_n([getattr(self.conf.loss_weights, name) * value for name, value in terms.items()])
             extra = self.second.adversarial * (adversarial + self.second.feature_matching * matching)
             total = residual + extra
-        g_gradients = g_tape.gradient(total, [v.value for v in g_vars])
-        d_gradients = d_tape.gradient(d_loss, [v.value for v in d_vars])
-        g_optimiser = self.optimisers["generator2"][0]
-        g_optimiser.apply(g_gradients, g_vars)
-        self.optimisers["discriminator"][0].apply(d_gradients, d_vars)
-        self.update_average(g_optimiser.iterations)
-        return {"loss": total, **terms, "adversarial": adversarial, "matching": matching, "d": d_loss}
+        gradients = {
+            "generator2": g_tape.gradient(total, [v.value for v in g_vars]),
+            "discriminator": d_tape.gradient(d_loss, [v.value for v in d_vars]),
+        }
+        return {"loss": total, **terms, "adversarial": adversarial, "matching": matching, "d": d_loss}, gradients

@@ -13,8 +13,9 @@ from models import minmax, registry
 from models.config import ModelConf, TrainConf
 from models.devices import ONE, Devices
 from models.inputs import RawSample, TileCache, prepare_tile, units_of
+from models.notes import notes
 from models.run import RunFolder
-from models.training import Task, fingerprint, notes
+from models.training import Task, fingerprint
 from utils.science.scaler import Scaler, ScalerError, groups_of
 from utils.workflow.config import ROOT, load_yaml_model
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError

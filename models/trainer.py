@@ -119,11 +119,15 @@ class Trainer(ABC):
         terms = {name: here(value) for name, value in shares.items()}
         gradients = {name: [here(g) for g in group] for name, group in grown.items()}
         for name in names:
-            self.optimisers[name][0].apply(gradients[name], self.networks[name].trainable_variables)
-        self.update_average(self.optimisers["generator"][0].iterations)
+            self.optimisers[name][0].apply(gradients[name], self._network_of(name).trainable_variables)
+        self.update_average(self.optimisers[names[0]][0].iterations)
         for name, group in gradients.items():
             terms["gradient_norm" if name == "generator" else f"gradient_norm_{name}"] = tf.linalg.global_norm(group)
         return terms, gradients
+
+    def _network_of(self, optimiser: str) -> Any:
+        """The network that an optimiser moves."""
+        return self.networks[optimiser]
 
     def spread(self, *arrays: F32) -> list[Any]:
         """The rows of this worker's tiles, dealt in order to its replicas."""

@@ -32,9 +32,9 @@ def make_trainer(
         return GanTrainer(generator, model, conf, total_steps, size_px, start)
     if training == "cycle":
         from models.cycle_trainer import CycleTrainer
-        from models.cyclegan import SAR_BANDS, Places
+        from models.cyclegan import Places
 
-        places = Places(start - SAR_BANDS, start, len(bands))
+        places = Places(registry.SAR_CHANNELS * (dates - 1), start, len(bands))
         return CycleTrainer(generator, model, conf, total_steps, size_px, places)
     if training == "phases":
         from models.phases import PhasedTrainer

@@ -69,39 +69,13 @@ class Progressed:
 
 def fingerprint(model: ModelConf, train: TrainConf, scaler: dict[str, Any], *data: str) -> str:
     """SHA-256 over all that changes the result; folders, kept checkpoints and logging do not."""
+    # path_csv: its ranges are in the scaler
     without = {
-        "train_directory",
-        "val_directory",
-        "training_dir",
-        "training_number",
-        "load_model",
-        "path_csv",  # its ranges are in the scaler
-        "keep",
-        "tensorboard",
-        "im_saving_step",
-        "weights_saving_step",
-        "checkpoint_steps",
-        "steps_per_execution",
-    }
+        "train_directory", "val_directory", "training_dir", "training_number", "load_model", "path_csv", "keep", "tensorboard",
+        "im_saving_step", "weights_saving_step", "checkpoint_steps", "steps_per_execution",
+    }  # fmt: skip
     parts = [model.model_dump(mode="json"), train.model_dump(mode="json", exclude=without), scaler, list(data)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def notes(model: ModelConf, train: TrainConf) -> list[str]:
-    """Warnings about keys that are accepted without effect, or that are known to fail."""
-    adversarial = registry.spec_of(model).adversarial
-    out = []
-    if adversarial and train.lambda_ == 0:
-        out.append(
-            "lambda is 0: the L1 term is off and the images collapse (PSNR 11 dB in trials); the published comment says 100"
-        )
-    if adversarial and model.discri_dense_archi:
-        out.append("discri_dense_archi has no effect: the published discriminator never used its dense head")
-    if adversarial and train.k_step != 5:
-        out.append("k_step has no effect: its author marked it unused")
-    if train.train_g_multiple_time and not adversarial:
-        out.append("train_g_multiple_time has no effect without a discriminator")
-    return out
 
 
 class Training:
@@ -216,7 +190,8 @@ class Training:
         save = (end and epoch % train.weights_saving_step == 0) or (
             train.checkpoint_steps and step % train.checkpoint_steps == 0
         )
-        if len(self.pending) >= train.steps_per_execution or last or save or step % train.metric_step == 0:
+        judged = step % train.metric_step == 0 or step in self.trainer.turning_points
+        if len(self.pending) >= train.steps_per_execution or last or save or judged:
             self._read_losses()
         if not self.devices.chief:
             return

@@ -51,7 +51,7 @@ def run(bands: int) -> None:
         for name, spec in registry.REGISTRY.items():
             conf = ModelConf(model=name, **_DEFAULTS.get(name, {}))  # type: ignore[arg-type]
             if spec.trees:
-                click.echo(f"{name:14} {'trees':>12} {'-':>12}  {'-':9} {spec.summary}")
+                click.echo(f"{name:14} {'trees':>11} {'-':>12} {'-':>12} {'-':>8}  {'-':9} {spec.summary}")
                 continue
             network = registry.build(conf, bands)
             own = network.count_params()

@@ -28,7 +28,11 @@ def _confs(kind: str, batch: int) -> tuple[Any, Any]:
     if kind == "gan":
         # No dropout and no noise: they are drawn for each replica, so no two divisions of a batch can agree.
         return ModelConf(**TINY_GAN, do_rate=0.0), gan_conf(**more, ema=0.9)
-    model = ModelConf(model="resunet", widths=(8,), encoder_blocks=(1,), decoder_blocks=(1,), middle_blocks=1)
+    small: dict[str, Any] = {"widths": (8,), "encoder_blocks": (1,), "decoder_blocks": (1,), "middle_blocks": 1}
+    if kind == "resunet_gan":  # two of twelve steps, then against the discriminator
+        more["phase2"] = {"share": 0.8, "adversarial": 1.0}
+        small["dict_discri_archi"] = {1: (1, 2, 4, 8), 2: (1, 1, 4, 1)}
+    model = ModelConf(model=kind, **small)
     weights = {"charbonnier": 1.0, "ssim": 0.1, "sam": 0.05, "index": 0.1}
     return model, resunet_conf(**more, loss_weights=weights)
 

@@ -150,7 +150,7 @@ def test_sigma_halves_every_ten_epochs() -> None:
 
 
 def test_lambda_0_and_keys_without_effect_are_told() -> None:
-    from models.training import notes
+    from models.notes import notes
 
     told = " ".join(
         notes(
@@ -161,6 +161,8 @@ def test_lambda_0_and_keys_without_effect_are_told() -> None:
     for word in ("lambda is 0", "collapse", "discri_dense_archi", "k_step"):
         assert word in told
     assert notes(ModelConf(), TrainConf()) == []
+    unpaired = notes(ModelConf(model="cyclegan"), TrainConf.model_validate({"lambda": 0}))
+    assert len(unpaired) == 1 and "only cycles and discriminators" in unpaired[0]
     assert notes(ModelConf(model="resunet"), TrainConf.model_validate({"lambda": 0})) == []
 
 

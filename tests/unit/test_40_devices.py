@@ -76,7 +76,9 @@ def _assert_equal(one: Path, several: Path) -> None:
         assert apart <= TOLERANCE * scale, group
 
 
-@pytest.mark.parametrize("kind", ["gan", pytest.param("resunet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["gan", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resunet", "resunet_gan"))]
+)
 def test_two_replicas_of_one_tile_take_the_step_of_one_with_two(tmp_path: Path, kind: str) -> None:
     """Weighted means over tiles with different shares of clear pixels, clipping, accumulation, batch normalisation."""
     done = _end(

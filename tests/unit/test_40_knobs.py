@@ -6,6 +6,7 @@ smoothing, lambda, accumulation and generator-only epochs (test_40_training).
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,19 @@ def test_saving_steps(tmp_path: Path) -> None:
     assert {2, 4, 5} <= steps
     history = (tmp_path / "history.jsonl").read_text()
     assert [f'"step": {step},' in history for step in (1, 2, 3, 4, 5)] == [False, True, False, True, True]
+
+
+def test_the_published_form_exports_its_last_weights_and_ours_the_best(tmp_path: Path) -> None:
+    """A rate of 0.5 ruins the weights after the first step."""
+    for exact in (True, False):
+        conf = gan_conf(published_exact=exact, epoch=3, steps_per_epoch=1, metric_step=1, lr=0.5, gradient_acc_step=1)
+        figures = Training(task(tmp_path / str(exact), ModelConf(**TINY_GAN), conf)).fit()
+        lines = (tmp_path / str(exact) / "history.jsonl").read_text().splitlines()
+        scores = {record["step"]: record["val"]["skill_changed"] for record in map(json.loads, lines)}
+        best = max(scores, key=lambda step: scores[step])
+        print(f"published_exact {exact}: skill by step {scores}")
+        assert best != 3
+        assert figures["step"] == (3 if exact else best)
 
 
 def test_scales_of_train_yaml_stretch_the_inputs() -> None:

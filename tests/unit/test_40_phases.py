@@ -77,7 +77,7 @@ def test_phase_1_is_the_training_of_resunet(tmp_path: Path) -> None:
     batches = Batches(one.train_ids, one.load, one.train, one.units, 6, multiple=2)
     for trainer in (phased, plain):
         trainer._update = trainer._one_update  # eager: quicker than tracing
-    phased._update2 = phased._adversarial_update
+    phased._update2 = phased._second_update
     for step in range(6):
         for trainer in (phased, plain):
             trainer.step(batches.batch(step), step, 1)
@@ -85,7 +85,8 @@ def test_phase_1_is_the_training_of_resunet(tmp_path: Path) -> None:
         assert np.array_equal(a, b)
     critic = [np.asarray(v.value) for v in phased.discriminator.trainable_variables]
     found = phased.step(batches.batch(6), 6, 2)
-    assert set(found) == {"loss", "charbonnier", "adversarial", "matching", "d"}
+    norms = {"gradient_norm_generator2", "gradient_norm_discriminator"}
+    assert set(found) == {"loss", "charbonnier", "adversarial", "matching", "d", *norms}
     residual = float(found["charbonnier"])
     extra = 0.01 * (float(found["adversarial"]) + 2.0 * float(found["matching"]))
     assert float(found["loss"]) == pytest.approx(residual + extra, rel=1e-5)
@@ -121,7 +122,7 @@ def test_killed_in_either_phase_and_resumed_gives_equal_bytes(
     with pytest.raises(Killed):
         Training(task(tmp_path, MODEL, _conf(), kill)).fit()
     Training(task(tmp_path, MODEL, _conf())).fit()
-    for name in ("model.keras", "history.jsonl", "model_card.json"):
+    for name in ("model.keras", "history.jsonl", "model_card.json", "model_card.md"):
         assert (
             hashlib.sha256((tmp_path / name).read_bytes()).digest()
             == hashlib.sha256((whole / name).read_bytes()).digest()
@@ -138,6 +139,7 @@ def test_a_costly_phase_2_is_thrown_away(tmp_path: Path, limit_db: float, phase:
     figures = training.fit()
     card = load_card(RunFolder(tmp_path))
     facts = card["phase2"]
+    assert f"Exported are the weights of {phase}." in (tmp_path / "model_card.md").read_text()
     loss_db = facts["psnr_changed_phase1"] - facts["psnr_changed_phase2"]
     print(f"phase 2 cost {loss_db:.2f} dB (limit {limit_db})")
     assert 0.2 < loss_db < 99

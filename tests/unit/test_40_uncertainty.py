@@ -153,6 +153,8 @@ def test_the_card_tells_coverage_and_ause(calibrated: Path) -> None:
     assert every["ause"] < every["ause_constant"]
     assert facts["cross_fitted"] is True
     assert (facts["steps"], facts["file"]) == (150, "uncertainty.keras")
+    text = (calibrated / "model_card.md").read_text()
+    assert f"| all | 5760 | {every['coverage']['68']:.3f} |" in text
     assert calibrated / "uncertainty.keras" in RunFolder(calibrated).outputs()
 
 
