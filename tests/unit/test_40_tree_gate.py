@@ -24,14 +24,14 @@ def one_thread():
 
 
 def rows(seed: int = 0) -> Rows:
-    """8 dates of 600 pixels. On the left (dVV_g4 > 0) the change follows dVH_g4; on the right it is drawn for each date."""
+    """8 dates of 600 pixels. On the left (dVV_g4 > 0) the change follows dVH_g4; on the right it turns from date to date."""
     rng = np.random.default_rng(seed)
     count = len(DAYS) * 600
     x = rng.normal(size=(count, len(NAMES))).astype(np.float32)
     number = np.repeat(np.arange(len(DAYS)), 600).astype(np.int32)
     x[:, NAMES.index("day_t1_sin")] = number
     left = x[:, NAMES.index("dVV_g4")] > 0
-    true = np.where(left, 0.05 * x[:, NAMES.index("dVH_g4")], 0.1 * rng.normal(size=len(DAYS))[number])
+    true = np.where(left, 0.05 * x[:, NAMES.index("dVH_g4")], 0.1 * (-1.0) ** number)
     x[:, NAMES.index("dVV_mean5")] = x[:, NAMES.index("dVV_g4")]
     x[:, NAMES.index("dVH_mean5")] = x[:, NAMES.index("dVH_g4")]
     for band, level in (("B04", 0.05), ("B08", 0.3)):
