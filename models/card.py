@@ -43,7 +43,14 @@ def text(card: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> str:
     test  rows of the test set as ./s2cr evaluate stored them: method -> figures of judged_figures; None = not judged
     """
     data = {**UNKNOWN_DATA, **card.get("data", {})}
-    training = {"global_batch": 1, "devices": "unknown", "seed": "?", "precision": "?", "ema": None, "loss": {}}
+    training: dict[str, Any] = {
+        "global_batch": 1,
+        "devices": "unknown",
+        "seed": "?",
+        "precision": "?",
+        "ema": None,
+        "loss": {},
+    }
     training |= card.get("training", {})
     loss = ", ".join(f"{name} {weight:g}" for name, weight in training["loss"].items() if weight)
     lines = [
