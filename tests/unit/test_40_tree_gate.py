@@ -58,7 +58,7 @@ def test_the_gate_lets_through_what_repeats_and_holds_back_what_does_not() -> No
         f"factor where the change repeats {factor[left & big].mean():.2f}, where not {factor[~left & big].mean():.2f}"
     )
     assert factor[left & big].mean() > 0.7 and factor[~left & big].mean() < 0.45
-    assert 0.2 < shrink < 0.95
+    assert shrink < 0.95  # one factor for both halves
     assert gate.sets == ["res", "res_no_calendar", "season", "means"] * 2
 
 

@@ -15,7 +15,8 @@ from models.config import ModelConf, TrainConf
 from models.run import RunFolder
 from models.session import DataSet
 from models.trees import TreeModel, TreePredictor, train
-from tests.unit.test_50_train_predict import GRID, _call, write_set
+from tests.unit.test_50_train_predict import _call
+from tests.unit.tiny_sets import GRID, write_set
 from utils.io import raster, samples
 from utils.workflow.config import ROOT
 from utils.workflow.errors import InputError, NothingFoundError
