@@ -275,9 +275,9 @@ class Strict(Section):
     dilate_px: int = key(2, "Radius by which what is not clear grows.", "pixels", ge=0)
     score: Literal["clear", "all"] = key("clear", "Pixels of tested dates that count: clear at both, or all with data.")
     seeds: Integers = key((1,), "Seeds; figures are of the pooled error of all of them.", min_length=1)
-    pixels: int = key(60000, "Pixels that a model sees.", ge=100)
-    bag_pixels: int = key(20000, "Pixels that each member of a bag sees.", ge=100)
-    inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", ge=100)
+    pixels: int = key(60000, "Pixels that a model sees.", "pixels", ge=100)
+    bag_pixels: int = key(20000, "Pixels that each member of a bag sees.", "pixels", ge=100)
+    inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", "pixels", ge=100)
 
 
 class Burned(Section):
