@@ -106,4 +106,8 @@ def _cell(figures: Mapping[str, Any], name: str, digits: int, spanned: bool = Fa
     if value is None:
         return "-"
     text = f"{float(value):.{digits}f}"
-    return f"{text} [{float(low):.{digits}f}, {float(high):.{digits}f}]" if spanned and low is not None else text
+    return (
+        f"{text} [{float(low):.{digits}f}, {float(high):.{digits}f}]"
+        if spanned and low is not None and high is not None
+        else text
+    )
