@@ -36,7 +36,14 @@ class Board:
         if folder is not None:
             import tensorflow as tf
 
-            self._writer = tf.summary.create_file_writer(str(folder))
+            try:
+                self._writer = tf.summary.create_file_writer(str(folder))
+            except (tf.errors.OpError, OSError) as error:
+                self._off(error)
+
+    def _off(self, error: Exception) -> None:
+        self._log.warning("TensorBoard is off from here on: %s", str(error).splitlines()[0])
+        self._writer = None
 
     @property
     def on(self) -> bool:
@@ -54,8 +61,7 @@ class Board:
                     write(name, value, step=tiles)
             self._writer.flush()
         except (tf.errors.OpError, OSError) as error:
-            self._log.warning("TensorBoard is off from here on: %s", str(error).splitlines()[0])
-            self._writer = None
+            self._off(error)
 
     def scalars(self, values: Mapping[str, float], tiles: int) -> None:
         """Write named numbers."""

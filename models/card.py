@@ -42,28 +42,57 @@ def text(card: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> str:
     card  model_card.json
     test  rows of the test set as ./s2cr evaluate stored them: method -> figures of judged_figures; None = not judged
     """
-    data, training = card["data"], card["training"]
-    loss = ", ".join(f"{name} {weight:g}" for name, weight in training["loss"].items() if weight)
+    data = {**UNKNOWN_DATA, **card.get("data", {})}
     lines = [
-        f"# {card['name']}: {card['model']}", "",
-        f"{card['parameters']:,} parameters, {card['channels_in']} input channels, bands {', '.join(card['bands'])}, "
-        f"tiles of {card['size_px']} px, scaler mode {card['scaler_mode']}.", "",
+        f"# {card['name']}: {card['model']}", "", _what(card), "",
         "## Data", "",
         f"- {card['train_samples']} training and {card['val_samples']} validation samples from {data['sites']} place(s), "
         f"{data['pairs']} pair(s), t0 {data['t0'][0]} to {data['t0'][1]}, t1 {data['t1'][0]} to {data['t1'][1]}",
         f"- radar bands {', '.join(card.get('bands_sar', []))}" + ("; **synthetic data**" if data.get("synthetic") else ""),
         f"- split: {_split(data.get('split', {}))}", "",
-        "## Training", "",
-        f"- {card['steps']} steps of {training['global_batch']} tiles ({training['devices']}), seed {training['seed']}; exported: step {card['exported_step']}",
-        f"- {training['precision']}, moving average {training['ema'] or 'off'}, loss {loss}", "",
+        "## Training", "", *_how(card), "",
         "## Validation scores", "",
         *_table(card["validation"], card.get("validation_intervals", {})), "",
     ]  # fmt: skip
     lines += _phase2(card.get("phase2")) + _sigma(card.get("uncertainty"))
     lines += ["## Test scores", "", *_test(card["name"], test), ""]
-    lines += ["## Limits", "", *(f"- {sentence}" for sentence in card["limits"]), ""]
+    lines += ["## Limits", "", *(f"- {sentence}" for sentence in card.get("limits", [])), ""]
     lines += ["## Provenance", "", *(f"- {name}: {value}" for name, value in _provenance(card))]
     return "\n".join(lines) + "\n"
+
+
+def _what(card: Mapping[str, Any]) -> str:
+    bands = ", ".join(card["bands"])
+    if "trees" in card:
+        return f"Boosted trees of {card['parameters']:,} nodes, bands {bands}, tiles of {card['size_px']} px."
+    return (
+        f"{card['parameters']:,} parameters, {card['channels_in']} input channels, bands {bands}, tiles of "
+        f"{card['size_px']} px, scaler mode {card['scaler_mode']}."
+    )
+
+
+def _how(card: Mapping[str, Any]) -> list[str]:
+    if "trees" in card:
+        trees, recipe = card["trees"], card["trees"]["recipe"]
+        bag = f"a bag of {len(trees['bag'])} fits with a learned gate" if trees["bag"] else "one fit, no gate"
+        return [
+            f"- {recipe['iterations']} trees a band, rate {recipe['rate']:g}, {recipe['leaves']} leaves; {bag}; shrink factor "
+            f"{trees['shrink']:.2f}, outside the landscape of the training {trees['outside_shrink']:.2f}"
+        ]
+    training: dict[str, Any] = {
+        "global_batch": 1,
+        "devices": "unknown",
+        "seed": "?",
+        "precision": "?",
+        "ema": None,
+        "loss": {},
+    }
+    training |= card.get("training", {})
+    loss = ", ".join(f"{name} {weight:g}" for name, weight in training["loss"].items() if weight)
+    return [
+        f"- {card['steps']} steps of {training['global_batch']} tiles ({training['devices']}), seed {training['seed']}; exported: step {card['exported_step']}",
+        f"- {training['precision']}, moving average {training['ema'] or 'off'}, loss {loss}",
+    ]
 
 
 def _phase2(facts: Mapping[str, Any] | None) -> list[str]:
@@ -163,5 +192,9 @@ def _test(name: str, test: Mapping[str, Any] | None) -> list[str]:
 
 
 def _provenance(card: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(card["versions"].items()))
-    return [("configuration, scaler and data", card["fingerprint"]), ("software", versions), ("schema", card["schema"])]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(card.get("versions", {}).items()))
+    return [
+        ("configuration, scaler and data", card.get("fingerprint", "-")),
+        ("software", versions),
+        ("schema", card["schema"]),
+    ]

@@ -52,6 +52,10 @@ class Trees(Section):
     l2: float = key(10.0, "L2 penalty of the leaves.", ge=0)
     pixels: int = key(60000, "Pixels that the trees see, the same number of every sample.", "pixels", ge=100)
     tiles: int = key(2000, "Samples that pixels are drawn from, at most.", "tiles", ge=1)
+    gate: bool = key(
+        True,
+        "A bag of eight fits with a gate learned on dates left out, where training has three groups of t1 dates; else one fit.",
+    )
 
 
 class ModelConf(Section):

@@ -80,7 +80,8 @@ def build_discriminator(conf: ModelConf, channels: int, size_px: int, published_
     for number, spec in enumerate(specs, 1):
         if spec["padding"]:
             x = Pad2D(spec["padding"], conf.discri_opt_padding.lower(), name=f"pad{number}")(x)
-        x = layers.Conv2D(spec["nfilter"], spec["kernel"], strides=spec["stride"], name=f"conv{number}")(x)
+        dtype = "float32" if number == len(specs) else None  # also where the rest computes in bfloat16
+        x = layers.Conv2D(spec["nfilter"], spec["kernel"], strides=spec["stride"], name=f"conv{number}", dtype=dtype)(x)
         if number == len(specs) and not published_exact:
             break  # logits: a leaky ReLU and a batch norm before the decision only distort it
         if number > 1:

@@ -47,7 +47,8 @@ def build_generator(
         x = _residual(x, conf, f"block{number}")
     for number, (filters, kernel) in enumerate(conf.param_after_resnet, 1):
         x = _conv_norm_relu(x, conf, filters, kernel, f"after{number}")
-    x = layers.Conv2D(channels_out, conf.last_layer[1], strides=conf.stride, padding=conf.padding, name="last_conv")(x)
+    last = {"strides": conf.stride, "padding": conf.padding, "dtype": "float32", "name": "last_conv"}
+    x = layers.Conv2D(channels_out, conf.last_layer[1], **last)(x)
     # float32 whatever the precision of the rest: the loss and the reflectance need it
     outputs = layers.Activation(conf.last_activation, dtype="float32", name="y")(x)
     return keras.Model(inputs, outputs, name=name)

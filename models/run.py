@@ -82,7 +82,7 @@ class RunFolder:
     def outputs(self) -> list[Path]:
         """The seven files that a finished run consists of, and the uncertainty head where it has one."""
         if self.trees.is_file() and not self.model.is_file():  # trees need no scaler
-            return [self.model_yaml, self.train_yaml, self.trees, self.card, self.history]
+            return [self.model_yaml, self.train_yaml, self.trees, self.card, self.card_text, self.history]
         head = [self.uncertainty] if self.uncertainty.is_file() else []
         return [
             self.model_yaml, self.train_yaml, self.scaler, self.model, *head, self.card, self.card_text, self.history,
@@ -178,6 +178,7 @@ def load_card(run: RunFolder) -> dict[str, Any]:
 
 def write_card(run: RunFolder, card: dict[str, Any]) -> None:
     """Write both forms of the card; the JSON last, the sign that the run is complete."""
-    whole = {"schema": CARD_SCHEMA, **card, "model_sha256": sha256_file(run.model)}
+    model = run.model if run.model.is_file() else run.trees
+    whole = {"schema": CARD_SCHEMA, **card, "model_sha256": sha256_file(model)}
     atomic_text(run.card_text, card_text(whole))
     atomic_json(run.card, whole)

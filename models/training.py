@@ -141,7 +141,7 @@ class Training:
         self.task.run.path.mkdir(parents=True, exist_ok=True)
         self.resume()
         if self.devices.chief and self.task.train.tensorboard:
-            self.board = Board(self.task.run.board)
+            self.board = Board(self.task.run.board, self.task.log)
         try:
             with StopFlag() as stop:
                 self._loop(stop)

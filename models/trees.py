@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models import tree_gate
 from models.config import ModelConf, TrainConf
 from models.inputs import RawSample
 from models.run import RunFolder, load_card, write_card, write_history
+from models.tree_gate import Gate
 from models.tree_scenes import Data, Scenes, day_of, draw_rows
-from utils.science import gated, res_features
+from utils.science import gated, res_features, strict_rows
 from utils.science.res_features import SceneFacts, View
 from utils.science.strict import date_groups
 from utils.science.strict_places import OUTSIDE_SHRINK, Range, range_of
-from utils.science.strict_rows import Rows, Sheet
+from utils.science.strict_rows import Pair, Rows, Sheet
 from utils.science.trees import Forest, Recipe, fit_bands, predict_bands
 from utils.workflow.errors import ConfigError, InputError, NothingFoundError
 from utils.workflow.files import atomic_bytes
@@ -51,6 +53,7 @@ class TreeModel:
 
     res, relative  forests of the change, one a band
     shrink         factor of the change inside the landscape, fitted on what res had not seen
+    gate           bag and gate that take the place of res times shrink inside the landscape, or None
     """
 
     bands: tuple[str, ...]
@@ -58,19 +61,24 @@ class TreeModel:
     relative: tuple[Forest, ...]
     shrink: float
     range: Range
+    gate: Gate | None = None
 
     def inside(self, facts: SceneFacts) -> bool:
         return self.range.holds(facts)
 
     def predict(self, view: View) -> F32:
         """(H, W, n) reflectance of t1, NaN where S2(t0) or the radar of either date has no data; not below 0."""
-        inside = self.inside(res_features.scene_facts(view))
-        chosen, forests, factor = (
-            ("res", self.res, self.shrink) if inside else ("relative", self.relative, OUTSIDE_SHRINK)
-        )
-        names = res_features.names_of(chosen, self.bands)
-        change = predict_bands(forests, res_features.columns(res_features.planes_of(view), names))
-        image = np.maximum(np.asarray(view.s2_t0, np.float64) + factor * change.reshape(view.s2_t0.shape), 0.0)
+        planes = res_features.planes_of(view)
+        if not self.inside(res_features.scene_facts(view)):
+            names = res_features.names_of("relative", self.bands)
+            change = OUTSIDE_SHRINK * predict_bands(self.relative, res_features.columns(planes, names))
+        elif self.gate is not None:
+            names = strict_rows.all_names(self.bands, tree_gate.FEATURES)
+            change = self.gate.predict(Sheet(names, self.bands, res_features.columns(planes, names)))
+        else:
+            names = res_features.names_of("res", self.bands)
+            change = self.shrink * predict_bands(self.res, res_features.columns(planes, names))
+        image = np.maximum(np.asarray(view.s2_t0, np.float64) + change.reshape(view.s2_t0.shape), 0.0)
         radar = [np.isfinite(image_s1).all(axis=-1) for image_s1 in (view.s1_t0, view.s1_t1)]
         good = np.asarray(np.isfinite(view.s2_t0).all(axis=-1) & radar[0] & radar[1])
         return np.where(good[..., None], image, np.nan).astype(np.float32)
@@ -81,6 +89,7 @@ class TreeModel:
         for name, forests in (("res", self.res), ("relative", self.relative)):
             for band, forest in zip(self.bands, forests, strict=True):
                 arrays |= forest.to_arrays(f"{name}.{band}")
+        arrays |= {} if self.gate is None else self.gate.to_arrays(self.bands)
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in sorted(arrays):
@@ -100,8 +109,9 @@ class TreeModel:
                 res, relative = (
                     tuple(Forest.from_arrays(data, f"{name}.{band}") for band in bands) for name in ("res", "relative")
                 )
+                gate = Gate.from_arrays(data, own["bag"], bands) if own.get("bag") else None
             limits = Range(tuple(own["range"]["low"]), tuple(own["range"]["high"]))
-            return cls(bands, res, relative, float(own["shrink"]), limits)
+            return cls(bands, res, relative, float(own["shrink"]), limits, gate)
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{run.trees}: not a readable model ({error}).", "Train the run again.") from error
 
@@ -111,8 +121,8 @@ def fit_model(
 ) -> TreeModel:
     """Fit the trees on samples.
 
-    The shrink factor comes from t1 dates left out in turn where the training has three groups of them or more, else
-    from the validation samples, else it is 1.
+    Gate and shrink factor come from t1 dates left out in turn where the training has three groups of them or more. With
+    fewer there is no gate, and the factor comes from the validation samples, else it is 1.
     raises  NothingFoundError when no sample has a clear pixel
     """
     own, recipe = model.trees, recipe_of(model)
@@ -123,30 +133,46 @@ def fit_model(
         raise NothingFoundError(f"The training set: {error}.", "See the counts of build_dataset and split.") from error
     sheet = Sheet(rows.names, rows.bands, rows.x)
     res, relative = (fit_bands(sheet.of_set(name), rows.y, recipe, seed) for name in ("res", "relative"))
-    factor = _unseen_dates(rows, scenes, recipe, own.pixels, seed)
+    held_out = _held_out(rows, scenes)
+    gate, factor = None, None
+    if own.gate and set(scenes.bands) >= tree_gate.BANDS_NEEDED:
+        gate, factor = tree_gate.fit(rows, held_out, recipe, own.pixels, seed) or (None, None)
+    else:
+        factor = _shrink(rows, held_out, recipe, own.pixels, seed)
     if factor is None and val is not None and val[1]:
         unseen = draw_rows(val[0], val[1], own.pixels // 2, seed)
         mean = predict_bands(res, Sheet(unseen.names, unseen.bands, unseen.x).of_set("res"))
         factor = gated.shrink(mean, unseen.y.astype(np.float64))
     factor = 1.0 if factor is None else factor
-    return TreeModel(scenes.bands, res, relative, factor, limits)
+    return TreeModel(scenes.bands, res, relative, factor, limits, gate)
 
 
-def _unseen_dates(rows: Rows, scenes: Scenes, recipe: Recipe, pixels: int, seed: int) -> float | None:
-    """Shrink factor from predictions of groups of t1 dates that the trees had not seen; None with fewer than three.
+def _held_out(rows: Rows, scenes: Scenes) -> list[tuple[set[Pair], set[Pair]]]:
+    """Samples that stay in and samples that are predicted, for groups of t1 dates in turn; none with fewer than three.
 
-    Samples with a date (t0 or t1) within the guard of a group are left out of its fit.
+    Samples with a date (t0 or t1) within the guard of a group stay out of both.
     """
     days = {pair: tuple(day_of(text) for text in scenes.dates(pair[0])) for pair in rows.pairs}
     groups = date_groups((day[1] for day in days.values() if day[1] is not None), GUARD_DAYS)
     if len(groups) < MIN_GROUPS:
-        return None
+        return []
     parts = [tuple(day for group in groups[i::MAX_FOLDS] for day in group) for i in range(min(MAX_FOLDS, len(groups)))]
+    return [
+        (
+            {pair for pair, both in days.items() if all(_distant(day, held) for day in both)},
+            {pair for pair, both in days.items() if both[1] in held},
+        )
+        for held in parts
+    ]
+
+
+def _shrink(
+    rows: Rows, held_out: list[tuple[set[Pair], set[Pair]]], recipe: Recipe, pixels: int, seed: int
+) -> float | None:
+    """Shrink factor from predictions of dates that the trees had not seen; None without such dates."""
     means, truths = [], []
-    for held in parts:
-        away = {pair for pair, both in days.items() if all(_distant(day, held) for day in both)}
-        at = rows.of_pairs(away, pixels // 3)
-        test = rows.of_pairs({pair for pair, both in days.items() if both[1] in held}, pixels // 3)
+    for away, tested in held_out:
+        at, test = rows.of_pairs(away, pixels // 3), rows.of_pairs(tested, pixels // 3)
         if not len(at) or not len(test):
             continue
         forests = fit_bands(rows.sheet(at).of_set("res"), rows.y[at], recipe, seed)
@@ -190,7 +216,8 @@ def train(
     scenes, val = (Scenes(data.index, data.read) for data in sets)
     fitted = fit_model(scenes, chosen, (val, held), model, conf.seed)
     figures = scored(fitted, val, held)
-    log.info("%s: trees on %d samples, shrink factor %.2f", name, len(chosen), fitted.shrink)
+    how = "no gate" if fitted.gate is None else f"a bag of {len(fitted.gate.sets)} with a gate"
+    log.info("%s: trees on %d samples, %s, shrink factor %.2f", name, len(chosen), how, fitted.shrink)
     run.path.mkdir(parents=True, exist_ok=True)
     run.model.unlink(missing_ok=True)  # of a network that had this name
     for source, target in zip(yamls, (run.model_yaml, run.train_yaml), strict=True):
@@ -219,6 +246,7 @@ def _card(
         "trees": {
             "recipe": asdict(recipe_of(model)), "shrink": fitted.shrink, "outside_shrink": OUTSIDE_SHRINK,
             "range": asdict(fitted.range), "scene_means": [*fitted.bands, "NDVI"],
+            "bag": [] if fitted.gate is None else fitted.gate.sets,
             "features": {name: list(res_features.names_of(name, fitted.bands)) for name in ("res", "relative")},
         },
     }  # fmt: skip
@@ -257,8 +285,13 @@ class TreePredictor:
         """Optical bands in channel order."""
         return self.model.bands
 
-    def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str]) -> None:
-        """raises  ConfigError naming both lists when a dataset has other bands than the run"""
+    def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str], dates: int | None = None) -> None:
+        """raises  ConfigError naming both when a dataset has other bands than the run, or samples of more than two dates"""
+        if dates not in (None, 2):
+            raise ConfigError(
+                f"boosted trees take samples of 2 dates, the dataset has {dates}.",
+                "Choose a network for dataset.dates.",
+            )
         mine, theirs = (*self.card["bands_sar"], *self.bands), (*bands_sar, *bands_optical)
         if mine != theirs:
             raise ConfigError(

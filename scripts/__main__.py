@@ -17,6 +17,7 @@ OTHERS = {
     "from_names": "search and download for fixed Sentinel-2 products",
     "models": "list the models with parameters and cost",
     "plan": "stages fresh or stale, and why",
+    "runs": "list and compare the runs of a work folder",
     "s2_minmax": "yearly range of Sentinel-2 bands and indices",
     "scores": "scores of a finished run, and its report",
     "strict": "judge models on unseen ground and season of small places",

@@ -1,7 +1,8 @@
 """One process of the tests of several devices: a few steps, or a whole training, in a TensorFlow of its own.
 
 python -m tests.device_worker steps KIND BATCH MULTI OUT     the first steps of KIND; weights and terms into OUT (.npz)
-python -m tests.device_worker fit KIND BATCH MULTI FOLDER [STOP]   a training of KIND in FOLDER; STOP: SIGTERM at that step
+python -m tests.device_worker fit KIND BATCH MULTI FOLDER [STEP [SIGNAL]]   a training of KIND in FOLDER; at STEP it sends
+                                                             itself SIGNAL (SIGTERM)
 """
 
 from __future__ import annotations
@@ -74,13 +75,13 @@ def steps(kind: str, batch: int, multi: bool, out: Path) -> None:
     one.devices.total(0)
 
 
-def fit(kind: str, batch: int, multi: bool, folder: Path, stop: int) -> int:
+def fit(kind: str, batch: int, multi: bool, folder: Path, stop: int = 0, name: str = "SIGTERM") -> int:
     """A whole training; 75 when a signal ended it."""
     from utils.workflow.errors import Interrupted
 
     def after(done: int) -> None:
         if done == stop:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), getattr(signal, name))
 
     one = _task(kind, batch, folder, multi, after)
     from models.training import Training
@@ -100,4 +101,4 @@ if __name__ == "__main__":
     if what == "steps":
         steps(kind, int(batch), multi == "multi", Path(path))
         sys.exit(0)
-    sys.exit(fit(kind, int(batch), multi == "multi", Path(path), int(rest[0]) if rest else 0))
+    sys.exit(fit(kind, int(batch), multi == "multi", Path(path), int((rest or [0])[0]), *rest[1:]))

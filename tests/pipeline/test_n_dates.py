@@ -160,3 +160,16 @@ def test_too_few_dates_and_wrong_names(tmp_path: Path) -> None:
     toy.conf.write_text(toy.conf.read_text().replace("[t0, t1, t2]", "[t0, t2]"))
     result = toy.run("build_dataset")
     assert result.returncode == 65 and "dates must be [t0, t1]" in result.stderr
+
+
+@pytest.mark.slow
+def test_maps_and_report_of_three_dates(three: DatedToy) -> None:
+    three.through("mosaic", "mosaic_truth", "indices", "burned", "compare", "report")
+    tags = raster.info(three.work / "mosaic/tiny/p001+p003/prediction.tif").tags
+    assert (tags["DATE_T0"], tags["DATE_T1"]) == ("2020-02-02", "2020-03-02")
+    assert tags["SOURCE_PRODUCTS"] == "S1_0_0,S1_0_1,S1_0_2,S2_0_0,S2_0_1"
+    truth = raster.read(three.work / "mosaic/truth/p001+p003/truth.tif")
+    dn = dn_of(3, 0, 2, grid_of(0))[ORDER]
+    known = truth != -32768
+    assert known.mean() > 0.9
+    np.testing.assert_allclose(truth[known], dn[known], atol=1)  # the label is Sentinel2_t2

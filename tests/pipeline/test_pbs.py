@@ -161,9 +161,9 @@ def test_dry_run_shows_and_keeps_nothing(pbs: Pbs, toy: Toy) -> None:
 
 
 def test_gan_train_submits_itself_with_its_files_in_the_job(pbs: Pbs, tmp_path: Path) -> None:
-    from tests.unit.test_50_train_predict import write_tiny_work
+    from tests.unit.tiny_sets import write_work
 
-    write_tiny_work(tmp_path)
+    write_work(tmp_path)
     profile = tmp_path / "hpc.yaml"
     profile.write_text("hpc: {train: {queue: gpuvolta, walltime: 1:00:00, segments: 2, options: [-l ngpus=1]}}\n")
     words = (ROOT / "gan_train.sh", tmp_path / "model.yaml", tmp_path / "train.yaml")

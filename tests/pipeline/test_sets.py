@@ -22,7 +22,7 @@ EVENT = "{method: event, buffer_m: 160.0}"
 def fires(tmp_path_factory: pytest.TempPathFactory) -> DatedToy:
     """Four places with two dates each, every place in one set; train and val as shards only."""
     folder = tmp_path_factory.mktemp("fires")
-    toy = DatedToy(folder, dates=2, sites=4, split=EVENT, dataset="{storage: shards, extra_bands: [B12]}")
+    toy = DatedToy(folder, dates=2, sites=4, split=EVENT, dataset="{storage: shards, extra_bands: [B8A, B11, B12]}")
     return toy.through("import_data", "tile", "build_dataset", "split", "normalise", "train", "predict", "evaluate")
 
 
@@ -71,7 +71,9 @@ def test_sets_in_shards_have_no_tiles_and_train_as_well(fires: DatedToy) -> None
             np.testing.assert_array_equal(read(sample_id).s1_t0, tile.s1_t0)
             np.testing.assert_array_equal(read(sample_id).window, tile.window)
     card = json.loads((fires.work / "runs/tiny/model_card.json").read_text())
-    assert card["bands"] == ["B04", "B03", "B02", "B08", "B12"]
+    assert card["bands"] == ["B04", "B03", "B02", "B08", "B8A", "B11", "B12"]
+    groups = json.loads((fires.work / "norm/scaler_standard.json").read_text())["groups"]
+    assert [group["name"] for group in groups] == ["VV", "VH", "R,G,B", "NIR", "B8A", "B11", "B12"]
     facts = json.loads((fires.work / "manifests/split.json").read_text())["metrics"]
     assert facts["storage"] == "shards" and facts["largest_error_train"] < 1e-7
 

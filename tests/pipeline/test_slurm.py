@@ -17,7 +17,7 @@ import pytest
 from tests import slurm_cluster
 from tests.pipeline.test_import_chain import STAGES, Toy, make_inputs
 from tests.slurm_cluster import Cluster
-from tests.unit.test_50_train_predict import write_tiny_work
+from tests.unit.tiny_sets import write_work
 
 ROOT = Path(__file__).parents[2]
 WHY_NOT = slurm_cluster.missing()
@@ -243,7 +243,7 @@ def write_training(folder: Path, steps: int, name: str) -> tuple[Path, Path]:
 
 def test_a_training_killed_by_its_walltime_ends_with_the_same_weights(slurm: Cluster, tmp_path: Path) -> None:
     """Segment 1 gets USR1 before its minute is over, saves and exits with 75; segment 2 goes on; 3 finds it finished."""
-    write_tiny_work(tmp_path)
+    write_work(tmp_path)
     begin = time.monotonic()
     short = submit_directly(slurm, *write_training(tmp_path, 300, "short"))
     assert slurm.wait(short)[short] == ("COMPLETED", 0)
@@ -324,7 +324,7 @@ def check_prediction(slurm: Cluster, folder: Path) -> None:
 
 
 def test_a_spool_copy_without_a_checkout_says_so(slurm: Cluster, tmp_path: Path) -> None:
-    write_tiny_work(tmp_path)
+    write_work(tmp_path)
     line = (
         "sbatch",
         "--parsable",

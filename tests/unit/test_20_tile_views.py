@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.test_50_train_predict import SIZE, write_set
+from tests.unit.tiny_sets import SIZE, write_set
 from utils.io import pictures, samples, tile_views
 from utils.workflow.errors import InputError
 

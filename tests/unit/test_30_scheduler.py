@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def test_stages_by_any_name_in_the_order_of_the_table() -> None:
         scheduler.stage_names(["dataset"], CONF)[-1] == "split" and scheduler.stage_names(["all"], CONF)[-1] == "report"
     )
     assert scheduler.stage_names(["import"], CONF) == [], "not part of a configuration with source: search"
-    with pytest.raises(UsageError, match="No stage 'tilling'"):
-        scheduler.stage_names(["tilling"], CONF)
+    with pytest.raises(UsageError, match=r"No stage 'tille'\. Did you mean 'tile'"):
+        scheduler.stage_names(["tille"], CONF)
 
 
 def test_a_stage_waits_for_what_it_needs_and_for_nothing_else() -> None:
@@ -172,3 +173,35 @@ def test_pbs_names_and_folders() -> None:
     with pytest.raises(ConfigError, match="space, comma or colon"):
         text(long, "pbs", "/data/my work/jobs/0001")
     assert '#SBATCH --output="/my work/100%%/01-preprocess_s1.finalise.%j.log"' in text(long, folder="/my work/100%")
+
+
+STUB = """#!/bin/bash
+trap 'echo warned; exit 75' USR1
+for i in $(seq 100); do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize(("walltime", "code"), [("0:00:12", 75), ("0:30:00", 0), (None, 0), ("0:00:10", 0)])
+def test_pbs_jobs_are_warned_before_their_walltime(tmp_path: Path, walltime: str | None, code: int) -> None:
+    """The shell becomes the stage and gets the signal 10 s before the end; the watcher does not outlive it."""
+    (tmp_path / "s2cr").write_text(STUB if code else "#!/bin/sh\nexec sleep 0.5\n")
+    (tmp_path / "s2cr").chmod(0o755)
+    job = Job("j", "j", ("x",), Resources(walltime=walltime))
+    body = scheduler.job_text(job, "pbs", Hpc(signal_s=10), tmp_path, tmp_path)
+    assert "USR1" not in text(job, "slurm").split("set -euo")[1], "Slurm has --signal"
+    script = tmp_path / "job.sh"
+    script.write_text(body)
+    done = subprocess.run(["bash", script], capture_output=True, text=True, check=False, timeout=9)
+    assert (done.returncode, done.stdout) == (code, "warned\n" if code else "")
+    assert ("kill -USR1" in body) == (walltime in ("0:00:12", "0:30:00"))
+    mark, end = f"bash {script}".encode().replace(b" ", b"\0"), time.monotonic() + 8
+    while any(mark in read(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
+        assert time.monotonic() < end, "the watcher outlives its job"
+        time.sleep(0.2)
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,3 +106,23 @@ def test_clouds_of_any_input_date_are_kept_out_of_the_loss() -> None:
     _, start = registry.channels("fixed", 4, 4)
     weight = prepare_tile(sample, scaler, MEDIAN, start, False).weight
     assert weight.sum() == 64 - 4 and not weight[0, :3].any() and weight[7, 7] == 0
+
+
+def test_the_published_gan_trains_on_three_dates(tmp_path: Path) -> None:
+    from models import backend
+
+    backend.start()
+    from models.config import ModelConf
+    from models.inputs import TileCache
+    from models.run import load_model
+    from models.training import Training
+    from tests.unit import tiny_training
+
+    conf = tiny_training.gan_conf(epoch=1, steps_per_epoch=2, metric_step=2)
+    task = tiny_training.task(tmp_path / "gan", ModelConf(**tiny_training.TINY_GAN), conf)
+    scaler, start = scaler_of("standard", 3), registry.channels("standard", 4, 3)[1]
+    task.dates, task.units, task.size_px = 3, units_of(scaler, 4), 8
+    task.load = TileCache(lambda i: prepare_tile(sample_of(3, int(i)), scaler, MEDIAN, start, True))
+    figures = Training(task).fit()
+    assert np.isfinite(list(figures.values())).all()
+    assert load_model(task.run.model).input_shape[-1] == 14

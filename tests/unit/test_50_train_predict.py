@@ -13,76 +13,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.tiny_training import BANDS, SAR, sample, standard_scaler
-from utils.io import raster, samples
-from utils.science.grid import Grid, Window
-from utils.science.scaler import Scaler
+from tests.unit.tiny_sets import GRID, MODEL, SIZE, write_work
+from tests.unit.tiny_training import BANDS, sample
+from utils.io import raster
+from utils.science.grid import Window
 from utils.workflow.config import ROOT
-from utils.workflow.files import atomic_json
-
-SIZE = 24
-GRID = Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, SIZE, SIZE * 6)
-MODEL = """model: resunet
-model_name: small
-input_shape: [null, null, null]
-dim_gt_image: [24, 24, 4]
-widths: [8]
-encoder_blocks: [1]
-middle_blocks: 1
-decoder_blocks: [1]
-"""
-
-
-def write_set(root: Path, name: str, numbers: range) -> None:
-    infos = []
-    for number in numbers:
-        sample_id, window = f"p001_r0000_c{number:04d}", Window(0, number * SIZE, SIZE, SIZE)
-        raw, grid = sample(number, SIZE), GRID.window(window)
-        mask = np.stack([raw.cloud_t0, raw.cloud_t1, raw.cloud_t0, raw.window.astype(np.uint8)])
-        planes = {part: getattr(raw, part).transpose(2, 0, 1) for part in ("s1_t0", "s1_t1", "s2_t0", "s2_t1")}
-        for part, array in {**planes, "mask": mask}.items():
-            raster.write(samples.sample_path(root / name, part, sample_id), np.ascontiguousarray(array), grid)
-        infos.append({
-            "id": sample_id, "pair": "p001", "tile": f"r0000_c{number:04d}", "window": window.to_list(), "valid": window.to_list(), "block": "b0",
-            "trainable": True, "reason": None, "clear_t0": 1.0, "clear_t1": 1.0, "changed_fraction": 0.3, "sar_filled": 0.0,
-        })  # fmt: skip
-    pair = {
-        "site": "x", "date1": "20200101", "date2": "20200301", "t0": "2020-01-01", "t1": "2020-03-01", "grid": GRID.to_dict(),
-        "ds1_median_db": {"VV": 0.0, "VH": 0.0}, "mixed_orbit": False,
-    }  # fmt: skip
-    index = {
-        "schema": "s2cr.dataset/1",
-        "set": name,
-        "bands": {"sar": list(SAR), "optical": list(BANDS)},
-        "size_px": SIZE,
-    }
-    atomic_json(root / name / "index.json", {**index, "pairs": {"p001": pair}, "samples": infos})
-
-
-def write_tiny_work(folder: Path) -> None:
-    """Data sets train and val of six samples, scalers, model.yaml and train.yaml."""
-    write_set(folder / "dataset", "train", range(4))
-    write_set(folder / "dataset", "val", range(4, 6))
-    atomic_json(folder / "norm" / "scaler_fixed.json", Scaler.fixed(SAR, BANDS).to_json())
-    atomic_json(folder / "norm" / "scaler_standard.json", standard_scaler().to_json())
-    (folder / "model.yaml").write_text(MODEL)
-    keys = {
-        "train_directory": str(folder / "dataset/train"), "val_directory": str(folder / "dataset/val"), "epoch": 1, "steps_per_epoch": 4,
-        "batch_size": 2, "gradient_acc_step": 1, "lr": 0.003, "metric_step": 2, "checkpoint_steps": 2,
-    }  # fmt: skip
-    (folder / "train.yaml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
-    write_tiny_work(folder)
+    write_work(folder)
     return folder
 
 
 def _call(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(w) for w in words], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        [str(w) for w in words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "S2CR_SUBMIT": "no", **environment},
+        check=False,
     )
 
 
@@ -97,11 +48,41 @@ def trained(work: Path) -> Path:
 
 
 def test_gan_train_fills_the_run_folder(trained: Path, work: Path) -> None:
-    for name in ("model.yaml", "train.yaml", "scaler.json", "model.keras", "model_card.json", "history.jsonl"):
+    names = (
+        "model.yaml",
+        "train.yaml",
+        "scaler.json",
+        "model.keras",
+        "model_card.json",
+        "model_card.md",
+        "history.jsonl",
+    )
+    for name in names:
         assert (trained / name).is_file(), name
     assert (trained / "model.yaml").read_bytes() == (work / "model.yaml").read_bytes()
     card = json.loads((trained / "model_card.json").read_text())
     assert (card["bands"], card["scaler_mode"], card["steps"], card["train_samples"]) == (list(BANDS), "fixed", 4, 4)
+    data = {
+        "sites": 1,
+        "pairs": 1,
+        "mixed_orbit": False,
+        "split": {},
+        "t0": ["2020-01-01"] * 2,
+        "t1": ["2020-03-01"] * 2,
+    }
+    assert card["data"] == data
+    low, high = card["validation_intervals"]["psnr"]  # two blocks
+    assert low <= card["validation"]["psnr"] <= high
+    assert "2 validation samples" in (trained / "model_card.md").read_text()
+
+
+def test_a_second_run_does_nothing(trained: Path, work: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.name not in ("model.yaml", "train.yaml", "scaler.json")}  # fmt: skip
+    done = _call(ROOT / "gan_train.sh", work / "model.yaml", work / "train.yaml")
+    assert (done.returncode, done.stdout.strip()) == (0, str(trained))
+    assert "small: up to date" in done.stderr
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert {path.name for path in before if path != trained and before[path] != after[path]} == set()
 
 
 def test_gan_predict_writes_reflectance_beside_its_input(trained: Path, work: Path, tmp_path: Path) -> None:

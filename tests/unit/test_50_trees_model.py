@@ -15,7 +15,8 @@ from models.config import ModelConf, TrainConf
 from models.run import RunFolder
 from models.session import DataSet
 from models.trees import TreeModel, TreePredictor, train
-from tests.unit.test_50_train_predict import GRID, _call, _write_set
+from tests.unit.test_50_train_predict import _call
+from tests.unit.tiny_sets import GRID, write_set
 from utils.io import raster, samples
 from utils.workflow.config import ROOT
 from utils.workflow.errors import InputError, NothingFoundError
@@ -34,9 +35,9 @@ def one_thread():
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trees")
-    _write_set(folder, "train", range(6))
-    _write_set(folder, "val", range(6, 8))
-    _write_set(folder, "all", range(8, 12))
+    write_set(folder, "train", range(6))
+    write_set(folder, "val", range(6, 8))
+    write_set(folder, "all", range(8, 12))
     return folder
 
 
@@ -56,7 +57,7 @@ def test_learns_the_burn_and_equal_trainings_give_equal_bytes(sets: Path, tmp_pa
     fitted(sets, tmp_path / "b")
     fitted(sets, tmp_path / "c", seed=2)
     files = [path.name for path in RunFolder(tmp_path / "a").outputs()]
-    assert files == ["model.yaml", "train.yaml", "model.npz", "model_card.json", "history.jsonl"]
+    assert files == ["model.yaml", "train.yaml", "model.npz", "model_card.json", "model_card.md", "history.jsonl"]
     same, other = ([(tmp_path / run / name).read_bytes() for name in files] for run in ("b", "c"))
     assert same == [(tmp_path / "a" / name).read_bytes() for name in files]
     assert other[2] != same[2]
@@ -108,7 +109,7 @@ def test_another_landscape_is_told_and_the_change_is_halved(sets: Path, tmp_path
 
 def test_shrink_of_many_dates_comes_from_dates_not_seen(tmp_path: Path) -> None:
     """The change of every t1 is drawn anew for each date: what was learned of one says nothing of another."""
-    from models.trees import _unseen_dates, recipe_of
+    from models.trees import _held_out, _shrink, recipe_of
     from utils.science.strict_rows import Rows, all_names
 
     rng = np.random.default_rng(0)
@@ -128,7 +129,8 @@ def test_shrink_of_many_dates_comes_from_dates_not_seen(tmp_path: Path) -> None:
         return Rows(names, ("B08",), x, y, number, rank, tuple((str(i), days[i]) for i in range(8)))
 
     recipe = recipe_of(SMALL)
-    real, season = (_unseen_dates(made(signal), Dates(), recipe, 24000, 1) for signal in (True, False))
+    both = [made(signal) for signal in (True, False)]
+    real, season = (_shrink(rows, _held_out(rows, Dates()), recipe, 24000, 1) for rows in both)
     assert real > 0.9 and season < 0.5
 
 

@@ -102,8 +102,8 @@ class LineBuffer:
         wanted = min(end + radius, bottom)
         if wanted > raw_end:
             power, flags = self._source.lines(raw_end, wanted)
-            self._raw = np.concatenate([self._raw, power])
-            self._raw_flags = np.concatenate([self._raw_flags, flags])
+            self._raw = np.concatenate([self._raw, power]) if len(self._raw) else power
+            self._raw_flags = np.concatenate([self._raw_flags, flags]) if len(self._raw_flags) else flags
         begin = self._end
         filtered = speckle.speckle_filter(
             self._raw, self._filter.name, self._filter.window, self._filter.looks, self._filter.sigma,

@@ -6,8 +6,10 @@ Times are seconds after an epoch (the product's first line); positions are earth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
@@ -62,14 +64,24 @@ class Orbit:
         return self._horner((time - self.mid_s) / self.half_s)
 
     def _horner(self, u: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        shape = (*u.shape, 3)
-        u = u[..., None]
-        position, velocity, half_acceleration = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        for row in self.coefficients[::-1]:
-            half_acceleration = half_acceleration * u + velocity
-            velocity = velocity * u + position
-            position = position * u + row
+        states = np.empty((3, u.size, 3))
+        _states(self.coefficients, u.ravel(), states)
+        position, velocity, half_acceleration = states.reshape(3, *u.shape, 3)
         return position, velocity / self.half_s, 2 * half_acceleration / self.half_s**2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _states(coefficients: Any, u: Any, out: Any) -> None:
+    """Polynomials, their first derivative and half of the second at u (n,), out (3, n, 3) float64."""
+    top = coefficients.shape[0] - 1
+    for i in range(u.shape[0]):
+        for axis in range(3):
+            value, slope, curvature = 0.0, 0.0, 0.0
+            for k in range(top, -1, -1):
+                curvature = curvature * u[i] + slope
+                slope = slope * u[i] + value
+                value = value * u[i] + coefficients[k, axis]
+            out[0, i, axis], out[1, i, axis], out[2, i, axis] = value, slope, curvature
 
 
 def fit_orbit(times: TimeArray, position_m: FloatArray, velocity_m_s: FloatArray, epoch: np.datetime64) -> Orbit:

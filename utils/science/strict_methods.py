@@ -79,15 +79,17 @@ def learn(rows: Rows, at: Positions, features: str, recipe: Recipe, seed: int) -
     return SetModel(features, fit_bands(rows.sheet(at).of_set(features), rows.y[at], recipe, seed))
 
 
-def fit_bag(rows: Rows, pairs: Sequence[Pair], pixels: int, seed: int, rounds: int = gated.BAG_ROUNDS) -> Bag:
+def fit_bag(
+    rows: Rows, pairs: Sequence[Pair], pixels: int, seed: int, rounds: int = gated.BAG_ROUNDS, recipe: Recipe = RES
+) -> Bag:
     """Fits on random 60 % of the t1 dates, `rounds` of each of the four sets of features; p_changed sees all dates."""
     members = []
     for number, dates in enumerate(gated.date_draws([t1 for _, t1 in pairs], seed, rounds * len(gated.BAG_SETS))):
         at = rows.of_pairs({pair for pair in pairs if pair[1] in dates}, pixels)
-        members.append(learn(rows, at, gated.BAG_SETS[number % len(gated.BAG_SETS)], RES, seed + number))
+        members.append(learn(rows, at, gated.BAG_SETS[number % len(gated.BAG_SETS)], recipe, seed + number))
     at = rows.of_pairs(set(pairs), pixels)
     sheet = rows.sheet(at)
-    changed = SetModel("res", fit_bands(sheet.of_set("res"), changed_rows(sheet, rows.y[at]), RES, seed))
+    changed = SetModel("res", fit_bands(sheet.of_set("res"), changed_rows(sheet, rows.y[at]), recipe, seed))
     return Bag(tuple(members), changed)
 
 

@@ -7,6 +7,7 @@ failed tile neither breaks the chain nor hides.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import shlex
@@ -64,7 +65,9 @@ def stage_names(wanted: Sequence[str], conf: Conf) -> list[str]:
         elif name in STAGES or name in published:
             found.add(published.get(name, name))
         else:
-            raise UsageError(f"No stage {name!r}.", f"Stages are {', '.join(STAGES)}.")
+            near = difflib.get_close_matches(name, [*STAGES, *published, *GROUPS, *CHAINS], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"No stage {name!r}.{hint}", f"Stages are {', '.join(STAGES)}.")
     return [name for name in STAGES if name in found and STAGES[name].enabled(conf)]
 
 
@@ -161,8 +164,19 @@ def job_text(
             "set -u",
         ]
     lines += hpc.setup
+    lines += _warning(job.needs.walltime, hpc.signal_s) if kind == "pbs" else []
     part = f' --part "${{{INDEX[kind]}}}/{job.elements}"' if job.elements else ""
     return "\n".join([*lines, f"exec ./s2cr {shlex.join(job.words)}{part}"]) + "\n"
+
+
+def _warning(walltime: str | None, signal_s: int) -> list[str]:
+    """PBS: what --signal does for Slurm. The shell keeps its number when it becomes the stage; the watcher ends with it."""
+    hours, minutes, seconds = (int(part) for part in (walltime or "0:00:00").split(":"))
+    left = 3600 * hours + 60 * minutes + seconds - signal_s
+    if left <= 0:
+        return []
+    wait = f"for ((left = {left}; left > 0; left -= 5)); do sleep $((left < 5 ? left : 5)); kill -0 $$ || exit; done"
+    return [f"({wait}; kill -USR1 $$) >/dev/null 2>&1 &"]
 
 
 def _slurm(job: Job, hpc: Hpc, folder: Path) -> list[str]:

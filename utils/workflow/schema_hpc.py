@@ -62,7 +62,7 @@ class Hpc(Section):
     )
     signal_s: int = key(
         120,
-        "Slurm: SIGUSR1 comes this long before the walltime, and the stage saves and exits with 75.",
+        "SIGUSR1 comes this long before the walltime, and the stage saves and exits with 75.",
         "s",
         ge=10,
         le=3600,
