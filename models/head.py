@@ -18,7 +18,7 @@ import tensorflow as tf
 from models import losses, uncertainty
 from models.callbacks import Progress, StopFlag
 from models.checkpoint import Checkpoints, sweep
-from models.inputs import F32, Batches, Tile, Units
+from models.inputs import CHANGED_REFLECTANCE, F32, Batches, Tile, Units
 from models.run import load_model, save_model
 from models.validation import pad_to_multiple
 from utils.science import indices, severity
@@ -140,9 +140,10 @@ def collect(
 ) -> dict[str, Any]:  # fmt: skip
     """Errors and sigmas of weighted validation pixels, in reflectance; at most PIXELS, drawn evenly and seeded.
 
-    returns  error, sigma (N, bands); changed, burned (N,); tile (N,) number of the tile
+    returns  error, sigma (N, bands); changed, burned, predicted_change (N,); tile (N,) number of the tile
     """
-    parts: dict[str, list[Any]] = {name: [] for name in ("error", "sigma", "changed", "burned", "tile")}
+    names = ("error", "sigma", "changed", "burned", "predicted_change", "tile")
+    parts: dict[str, list[Any]] = {name: [] for name in names}
     share = max(1, PIXELS // max(1, len(tiles)))
     for number, load in enumerate(tiles):
         tile = load()
@@ -157,6 +158,8 @@ def collect(
         planes = {"error": (mean - tile.y) * units.scale, "sigma": sigma * np.abs(units.scale)}
         for name, plane in planes.items():
             parts[name].append(plane.reshape(-1, len(bands))[where].astype(np.float64))
+        said = np.abs((mean - t0) * units.scale).mean(-1) > CHANGED_REFLECTANCE
+        parts["predicted_change"].append(said.ravel()[where])
         parts["changed"].append(tile.changed.ravel()[where] > 0)
         parts["burned"].append(burned.ravel()[where])
         parts["tile"].append(np.full(where.size, number))
@@ -164,7 +167,7 @@ def collect(
 
 
 def judge(pixels: dict[str, Any], bands: tuple[str, ...]) -> dict[str, Any]:
-    """Temperature of each band, and coverage and AUSE of all, changed and burned pixels.
+    """Temperature of each band, and coverage and AUSE of all, changed and burned pixels, and of those said to change.
 
     Each half of the tiles is judged with the temperature of the other half; exported is that of both together.
     """
@@ -180,10 +183,11 @@ def judge(pixels: dict[str, Any], bands: tuple[str, ...]) -> dict[str, Any]:
     whole = fitted(slice(None))
     crossed = bool(second.any() and (~second).any())
     used = np.where(second[:, None], fitted(~second), fitted(second)) if crossed else whole
-    strata = {"all": np.ones(len(error), bool), "changed": pixels["changed"], "burned": pixels["burned"]}
+    strata = {"all": np.ones(len(error), bool)}
+    strata |= {name: pixels[name] for name in ("changed", "burned", "predicted_change")}
     return {
         "temperature": dict(zip(bands, map(float, whole), strict=True)), "cross_fitted": crossed,
-        "strata": judgement.strata_report(error, sigma, used, strata),
+        "strata": judgement.strata_report(error, sigma, used, strata, whole),
         "mean_sigma": dict(zip(bands, map(float, (sigma * whole).mean(0)), strict=True)),
     }  # fmt: skip
 

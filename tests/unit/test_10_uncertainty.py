@@ -64,11 +64,14 @@ def test_strata_are_judged_apart() -> None:
     error = np.array([[0.01], [0.02], [0.30], [0.40]])
     sigma = np.array([[0.02], [0.02], [0.1], [0.1]])
     rough = np.array([False, False, True, True])
-    found = u.strata_report(
-        error, sigma, np.array([1.0]), {"all": rough | ~rough, "rough": rough, "none": rough & ~rough}
-    )
+    one = np.ones(1)
+    strata = {"all": rough | ~rough, "rough": rough, "none": rough & ~rough}
+    found = u.strata_report(error, sigma, one, strata, one)
     assert found["all"]["coverage"] == {"68": 0.5, "95": 0.5}
     assert found["rough"]["coverage"] == {"68": 0.0, "95": 0.0}
     assert found["none"] == {"pixels": 0, "coverage": {}, "ause": None, "ause_constant": None}
-    wider = u.strata_report(error, sigma, np.array([2.1]), {"rough": rough})
+    # a temperature for each pixel moves the coverage, never the order of the pixels
+    each = np.array([[1.0], [1.0], [2.1], [2.1]])
+    wider = u.strata_report(error, sigma, each, {"rough": rough, "all": rough | ~rough}, one)
+    assert wider["all"]["ause"] == found["all"]["ause"]
     assert wider["rough"]["coverage"] == {"68": 0.0, "95": 1.0}

@@ -146,7 +146,7 @@ def test_sigma_is_calibrated_on_other_samples(calibrated: Path) -> None:
 
 def test_the_card_tells_coverage_and_ause(calibrated: Path) -> None:
     facts = load_card(RunFolder(calibrated))["uncertainty"]
-    assert sorted(facts["strata"]) == ["all", "burned", "changed"]
+    assert sorted(facts["strata"]) == ["all", "burned", "changed", "predicted_change"]
     every, changed = facts["strata"]["all"], facts["strata"]["changed"]
     assert every["pixels"] == 10 * 24 * 24 > changed["pixels"] > 0
     assert every["coverage"]["68"] == pytest.approx(0.6827, abs=0.05)
@@ -214,6 +214,7 @@ def test_pixels_are_judged_with_the_temperature_of_the_other_half() -> None:
     tile = np.repeat([0, 1], 4000)
     error = rng.normal(0, 1, (8000, 1)) * (1 + tile[:, None])
     pixels = {"error": error, "sigma": np.ones((8000, 1)), "changed": tile == 1, "burned": tile > 5, "tile": tile}
+    pixels["predicted_change"] = tile == 0
     facts = head.judge(pixels, ("B04",))
     assert facts["strata"]["changed"]["coverage"]["68"] == pytest.approx(0.383, abs=0.02)  # within half a sigma
     assert 1.0 < facts["temperature"]["B04"] < 2.0

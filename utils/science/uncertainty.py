@@ -78,18 +78,22 @@ def ause(squared_error: Values, sigma: Values) -> float | None:
 
 
 def strata_report(
-    error: Values, sigma: Values, temperature: Values, strata: Mapping[str, NDArray[np.bool_]]
+    error: Values, sigma: Values, temperature: Values, strata: Mapping[str, NDArray[np.bool_]], common: Values
 ) -> dict[str, Any]:
     """Coverage and AUSE of pixels, by stratum.
 
+    A stratum that the truth makes (changed, burned) gathers errors that nobody could foresee: there even a right sigma
+    covers less than its level.
+
     error        (N, bands) prediction - truth, reflectance
     sigma        (N, bands) before the temperature, > 0
-    temperature  (bands,) or (N, bands)
+    temperature  (bands,) or (N, bands) for the coverage
     strata       name -> (N,) pixels of it
+    common       (bands,) temperature for AUSE: factors that differ between pixels would shuffle them
     returns      stratum -> {pixels, coverage, ause, ause_constant}; the last is that of one sigma for all pixels
     """
     scaled = sigma * temperature
-    squared, spread = np.square(error).mean(-1), np.sqrt(np.square(scaled).mean(-1))
+    squared, spread = np.square(error).mean(-1), np.sqrt(np.square(sigma * common).mean(-1))
     out: dict[str, Any] = {}
     for name, chosen in strata.items():
         ratios = (np.abs(error) / scaled)[chosen].ravel()
