@@ -189,7 +189,10 @@ class ImportData(Section):
     min_gap_days: float = key(0.0, "Smallest distance of the two dates of a pair.", "days", ge=0)
     max_pairs: int | None = key(None, "Keep at most this many pairs, earliest first.", ge=1)
     s1_mean: int = key(
-        1, "Sentinel-1 of a date is the mean power of so many nearest acquisitions of its track (layout belgium).", ge=1
+        1,
+        "Sentinel-1 of a date is the mean power of so many nearest acquisitions of its track (layout belgium).",
+        "acquisitions",
+        ge=1,
     )
     epsg: int | None = key(None, "Grid of input without georeference.", "EPSG code")
     pixel_m: float = key(10.0, "Pixel size of input without georeference.", "m", gt=0)
@@ -293,9 +296,9 @@ class Strict(Section):
     dilate_px: int = key(6, "Radius by which cloud and shadow grow.", "pixels", ge=0)
     score: Literal["clear", "all"] = key("clear", "Pixels of tested dates that count: clear at both, or all with data.")
     seeds: Integers = key((1,), "Seeds; figures are of the pooled error of all of them.", min_length=1)
-    pixels: int = key(60000, "Pixels that a model sees.", ge=100)
-    bag_pixels: int = key(20000, "Pixels that each member of a bag sees.", ge=100)
-    inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", ge=100)
+    pixels: int = key(60000, "Pixels that a model sees.", "pixels", ge=100)
+    bag_pixels: int = key(20000, "Pixels that each member of a bag sees.", "pixels", ge=100)
+    inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", "pixels", ge=100)
 
 
 class Burned(Section):
