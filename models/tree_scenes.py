@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from utils.science.strict_rows import Pair, Rows
 
 Matrix = NDArray[np.float64]
 
+NEAR_M = 100_000.0
 _FACT_TILES, _FACT_PIXELS = 64, 4096
 
 
@@ -34,6 +36,24 @@ def day_of(text: str) -> dt.date | None:
         return dt.date.fromisoformat(text[:10])
     except ValueError:
         return None
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Centre of a scene in its own coordinate system; epsg 0 = none."""
+
+    site: str
+    epsg: int
+    x: float
+    y: float
+
+    def near(self, other: Ground) -> bool:
+        """The same site, or not farther than 100 km in one projected system."""
+        if self.site == other.site and self.epsg == other.epsg == 0:
+            return True
+        metres = self.epsg == other.epsg and self.epsg not in (0, 4326)
+        close = bool(np.hypot(self.x - other.x, self.y - other.y) <= NEAR_M)
+        return close if metres else self.site == other.site and self.epsg == other.epsg
 
 
 class Scenes:
@@ -71,6 +91,12 @@ class Scenes:
             sample.s1_t0, sample.s1_t1, sample.s2_t0, self.bands, np.asarray(sample.cloud_t0 == 0),
             day_of(pair.t0), day_of(pair.t1), self.facts(pair.id),
         )  # fmt: skip
+
+    def ground(self, pair: str) -> Ground:
+        """Where the scene of a pair lies."""
+        info = self.index.pairs[pair]
+        west, south, east, north = info.grid.bounds
+        return Ground(str(info.site), int(info.grid.epsg or 0), (west + east) / 2, (south + north) / 2)
 
     def dates(self, sample_id: str) -> Pair:
         """Days of t0 and t1 as text: what date groups are made of."""

@@ -23,7 +23,7 @@ from models.config import ModelConf, TrainConf
 from models.inputs import RawSample
 from models.run import RunFolder, load_card, write_card, write_history
 from models.tree_gate import Gate
-from models.tree_scenes import Data, Scenes, day_of, draw_rows
+from models.tree_scenes import Data, Ground, Scenes, day_of, draw_rows
 from utils.science import gated, res_features, strict_rows
 from utils.science.res_features import SceneFacts, View
 from utils.science.strict import date_groups
@@ -54,6 +54,8 @@ class TreeModel:
     res, relative  forests of the change, one a band
     shrink         factor of the change inside the landscape, fitted on what res had not seen
     gate           bag and gate that take the place of res times shrink inside the landscape, or None
+    range, ground  scene means, and where the scenes of the training lie: what counts as inside needs both, because
+                   means of many dates hold those of quite another landscape (docs/results.md)
     """
 
     bands: tuple[str, ...]
@@ -61,15 +63,17 @@ class TreeModel:
     relative: tuple[Forest, ...]
     shrink: float
     range: Range
+    ground: tuple[Ground, ...]
     gate: Gate | None = None
 
-    def inside(self, facts: SceneFacts) -> bool:
-        return self.range.holds(facts)
+    def inside(self, facts: SceneFacts, ground: Ground) -> bool:
+        """True near a training scene with scene means in the range of the training."""
+        return any(ground.near(known) for known in self.ground) and self.range.holds(facts)
 
-    def predict(self, view: View) -> F32:
+    def predict(self, view: View, ground: Ground) -> F32:
         """(H, W, n) reflectance of t1, NaN where S2(t0) or the radar of either date has no data; not below 0."""
         planes = res_features.planes_of(view)
-        if not self.inside(res_features.scene_facts(view)):
+        if not self.inside(res_features.scene_facts(view), ground):
             names = res_features.names_of("relative", self.bands)
             change = OUTSIDE_SHRINK * predict_bands(self.relative, res_features.columns(planes, names))
         elif self.gate is not None:
@@ -111,7 +115,8 @@ class TreeModel:
                 )
                 gate = Gate.from_arrays(data, own["bag"], bands) if own.get("bag") else None
             limits = Range(tuple(own["range"]["low"]), tuple(own["range"]["high"]))
-            return cls(bands, res, relative, float(own["shrink"]), limits, gate)
+            ground = tuple(Ground(**one) for one in own["ground"])
+            return cls(bands, res, relative, float(own["shrink"]), limits, ground, gate)
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{run.trees}: not a readable model ({error}).", "Train the run again.") from error
 
@@ -144,7 +149,8 @@ def fit_model(
         mean = predict_bands(res, Sheet(unseen.names, unseen.bands, unseen.x).of_set("res"))
         factor = gated.shrink(mean, unseen.y.astype(np.float64))
     factor = 1.0 if factor is None else factor
-    return TreeModel(scenes.bands, res, relative, factor, limits, gate)
+    ground = {scenes.ground(pair): None for pair in sorted({scenes.owner(name) for name in ids})}
+    return TreeModel(scenes.bands, res, relative, factor, limits, tuple(ground), gate)
 
 
 def _held_out(rows: Rows, scenes: Scenes) -> list[tuple[set[Pair], set[Pair]]]:
@@ -245,7 +251,7 @@ def _card(
         "val_samples": counts[1], "validation": dict(figures), "units": "surface reflectance, 0..1",
         "trees": {
             "recipe": asdict(recipe_of(model)), "shrink": fitted.shrink, "outside_shrink": OUTSIDE_SHRINK,
-            "range": asdict(fitted.range), "scene_means": [*fitted.bands, "NDVI"],
+            "range": asdict(fitted.range), "ground": [asdict(one) for one in fitted.ground], "scene_means": [*fitted.bands, "NDVI"],
             "bag": [] if fitted.gate is None else fitted.gate.sets,
             "features": {name: list(res_features.names_of(name, fitted.bands)) for name in ("res", "relative")},
         },
@@ -262,7 +268,7 @@ def scored(fitted: TreeModel, scenes: Scenes, ids: Sequence[str]) -> dict[str, f
         mask = np.asarray((sample.cloud_t0 == 0) & (sample.cloud_t1 == 0) & sample.window)
         changed = metrics.changed_mask(sample.s2_t0, sample.s2_t1, fitted.bands)
         strata = {"changed": changed & mask, "unchanged": mask & ~changed}
-        image = fitted.predict(scenes.view(name, sample))
+        image = fitted.predict(scenes.view(name, sample), scenes.ground(scenes.owner(name)))
         scorer.add(name, image, sample.s2_t1, mask, reference=sample.s2_t0, strata=strata)
         copy.add(name, sample.s2_t0, sample.s2_t1, mask, reference=sample.s2_t0, strata=strata)
     if "all" not in scorer.strata:
@@ -300,12 +306,17 @@ class TreePredictor:
             )
 
     def tags(self, pair: str) -> dict[str, str]:
-        """DOMAIN inside or outside: whether the scene looks like those of the training."""
-        return {"DOMAIN": "inside" if self.model.inside(self.scenes.facts(pair)) else "outside"}
+        """DOMAIN inside or outside: whether the scene lies near those of the training and looks like them."""
+        inside = self.model.inside(self.scenes.facts(pair), self.scenes.ground(pair))
+        return {"DOMAIN": "inside" if inside else "outside"}
 
     def predict(self, samples: Sequence[tuple[Any, Mapping[str, float]]]) -> list[F32]:
         """Simulated t1 of samples, (H, W, n) float32 reflectance each; the medians of the scene are its own."""
-        return [self.model.predict(self.scenes.view(sample.id, sample)) for sample, _ in samples]
+        scenes = self.scenes
+        return [
+            self.model.predict(scenes.view(sample.id, sample), scenes.ground(scenes.owner(sample.id)))
+            for sample, _ in samples
+        ]
 
 
 def card_kind(folder: Path) -> str:

@@ -57,7 +57,7 @@ def load_places(conf: Conf) -> list[Place]:
         sets = import_layouts.belgium(root, given.site, rules, 0.0, given.relative_orbit, given.s1_average)
     else:
         sets = import_layouts.finland(root, rules, given.direction, 0.0)
-    selection = Selection(own.min_clear, own.partly_clear, own.max_blue, own.dilate_px, own.sure)
+    selection = Selection(own.min_clear, own.partly_clear, own.max_blue, own.dilate_px)
     bands = tuple(conf.dataset.s2_bands)
     sites = sorted({dated.site for dated in sets})
     return [dated_scenes.load_place([d for d in sets if d.site == site], bands, rules, selection) for site in sites]

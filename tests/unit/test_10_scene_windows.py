@@ -73,11 +73,7 @@ def test_parts_and_batches_change_no_bit() -> None:
     plan = WindowPlan(*SCENE.shape, 64, 32)
     one = whole(plan, reader(SCENE[..., None]), windowed, batch=4)
     rows = [part_rows(plan, part, 3) for part in (1, 2, 3)]
-    assert (
-        rows[0][0] == 0
-        and rows[-1][1] == SCENE.shape[0]
-        and all(a[1] == b[0] for a, b in itertools.pairwise(rows))
-    )
+    assert rows[0][0] == 0 and rows[-1][1] == SCENE.shape[0] and all(a[1] == b[0] for a, b in itertools.pairwise(rows))
     three = np.concatenate([whole(plan, reader(SCENE[..., None]), windowed, batch=4, first=a, last=b) for a, b in rows])
     assert np.array_equal(one, three)
     other = whole(plan, reader(SCENE[..., None]), windowed, batch=7)

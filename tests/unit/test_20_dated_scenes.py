@@ -61,12 +61,6 @@ def test_partly_cloudy_dates_train_and_hazy_ones_do_not(tmp_path: Path) -> None:
     seen = place.scene("2018-02-01").seen
     assert not seen[:6].any() and seen[6:].all()
     assert place.shape == (20, 20) and place.scene("2018-01-01").s2[0, 0].tolist() == pytest.approx([0.1, 0.05])
-    unsure = scl(0)
-    unsure[:3] = 7  # unclassified: no cloud code, but no surface for sure
-    mixed = [sets[0], sets[4], dated(tmp_path, "2018-06-01", 0.05, unsure)]
-    for sure, first in ((True, 5), (False, 0)):
-        scene = dated_scenes.load_place(mixed, BANDS, RULES, Selection(0.97, 0.6, 0.10, 2, sure)).scene("2018-06-01")
-        assert not scene.seen[:first].any() and scene.seen[first:].all()
     only = dated_scenes.load_place(sets, BANDS, RULES, Selection(0.97, 1.0, 0.10, 2))
     assert [s.dated.id for s in only.scenes] == ["2018-01-01", "2018-05-01"]
     with pytest.raises(NothingFoundError, match="fewer than two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from functools import partial
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from models.config import ModelConf, TrainConf
 from models.run import RunFolder
 from models.session import DataSet
+from models.tree_scenes import Ground
 from models.trees import TreeModel, TreePredictor, train
 from tests.unit.test_50_train_predict import _call
 from tests.unit.tiny_sets import GRID, write_set
@@ -83,7 +85,7 @@ def test_predictor_predicts_what_was_trained(sets: Path, tmp_path: Path) -> None
     assert np.isnan(holed[3, 4]).all() and np.isfinite(holed).sum() == holed.size - 4
 
 
-def test_another_landscape_is_told_and_the_change_is_halved(sets: Path, tmp_path: Path) -> None:
+def test_another_landscape_is_told_and_the_change_is_cut_to_a_quarter(sets: Path, tmp_path: Path) -> None:
     fitted(sets, tmp_path)
     model = TreeModel.load(tmp_path)
     index = samples.load_index(sets / "all")
@@ -102,9 +104,28 @@ def test_another_landscape_is_told_and_the_change_is_halved(sets: Path, tmp_path
     from utils.science.trees import predict_bands
 
     change = predict_bands(model.relative, columns(planes_of(view), names_of("relative", model.bands)))
-    expected = np.maximum(sample.s2_t0.astype(np.float64) + 0.5 * change.reshape(sample.s2_t0.shape), 0)
+    expected = np.maximum(sample.s2_t0.astype(np.float64) + 0.25 * change.reshape(sample.s2_t0.shape), 0)
     assert np.allclose(image, expected, atol=1e-6)
     assert np.abs(change).max() > 0.01
+
+
+def test_ground_is_near_by_distance_or_by_name() -> None:
+    here = Ground("a", 32631, 500000.0, 5600000.0)
+    assert here.near(Ground("b", 32631, 560000.0, 5680000.0))  # exactly 100 km
+    assert not here.near(Ground("a", 32631, 560000.0, 5680001.0))
+    assert not here.near(Ground("a", 32632, 500000.0, 5600000.0))
+    chip = Ground("0060c0a5", 0, 0.0, 0.0)
+    assert chip.near(Ground("0060c0a5", 0, 9e9, 0.0)) and not chip.near(Ground("000aa810", 0, 0.0, 0.0))
+
+
+def test_far_ground_is_outside_whatever_it_looks_like(sets: Path, tmp_path: Path) -> None:
+    fitted(sets, tmp_path)
+    index = samples.load_index(sets / "all")
+    far = dataclasses.replace(index.pairs["p001"].grid, x0=index.pairs["p001"].grid.x0 + 200_000)
+    moved = dataclasses.replace(index, pairs={"p001": dataclasses.replace(index.pairs["p001"], grid=far)})
+    read = partial(samples.read_sample, sets / "all")
+    assert TreePredictor(tmp_path, index, read).tags("p001") == {"DOMAIN": "inside"}
+    assert TreePredictor(tmp_path, moved, read).tags("p001") == {"DOMAIN": "outside"}
 
 
 def test_shrink_of_many_dates_comes_from_dates_not_seen(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from utils.io.importer import DatedSet, Rules, clear_share, load_s1, load_s2, load_sure, site_grid
+from utils.io.importer import DatedSet, Rules, clear_share, load_s1, load_s2, site_grid
 from utils.science.strict import Dated
 from utils.workflow.errors import NothingFoundError
 
@@ -23,17 +23,15 @@ class Selection:
     """Which dates of a place take part.
 
     clear        share of sure pixels, by the cloud band alone, from which a date may be tested
-    partly       seen share above which other dates may train; 1 = none do
+    partly       clear share under the grown cloud mask above which other dates may train; 1 = none do
     max_blue     largest scene mean of B02 of those: haze that the scene classes miss is brighter
-    dilate_px    radius by which what is not seen grows, for all dates
-    sure         only surface for sure is seen (SCL vegetation, bare, water), else all that is no cloud, shadow or snow
+    dilate_px    radius by which cloud and shadow grow, for all dates
     """
 
     clear: float = 0.97
     partly: float = 0.6
     max_blue: float = 0.10
-    dilate_px: int = 2
-    sure: bool = True
+    dilate_px: int = 6
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,8 @@ def load_place(sets: Sequence[DatedSet], bands: tuple[str, ...], rules: Rules, s
         sure = clear_share(dated.s2, rules) >= selection.clear
         optical, codes = load_s2(dated.s2, bands, grid, rules)
         s2 = np.stack([optical[band] for band in bands], axis=-1)
-        surface = (codes == 0) & (load_sure(dated.s2, grid, rules) if selection.sure else True)
-        seen = ~grown(~surface, selection.dilate_px) & np.isfinite(s2).all(axis=-1)
-        blue = float(np.nanmean(s2[..., bands.index(BLUE)])) if seen.any() and BLUE in bands else 0.0
+        seen = ~grown(codes != 0, selection.dilate_px) & np.isfinite(s2).all(axis=-1)
+        blue = float(s2[..., bands.index(BLUE)][seen].mean()) if seen.any() and BLUE in bands else 0.0
         if not sure and not (seen.mean() > selection.partly and blue < selection.max_blue):
             continue
         radar = load_s1(dated.s1, grid, rules)

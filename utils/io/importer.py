@@ -238,17 +238,6 @@ def load_s2(acquisition: Acquisition, bands: Sequence[str], target: Grid, rules:
     return out, np.where(no_data & (cloud == 0), 255, cloud).astype(np.uint8)
 
 
-def load_sure(acquisition: Acquisition, target: Grid, rules: Rules) -> NDArray[np.bool_]:
-    """Pixels that the cloud band calls surface for sure, on the target grid by nearest neighbour: SCL vegetation, bare
-    or water (unclassified pixels are often haze), else code 0. All pixels without a cloud band."""
-    plane = acquisition.plane(CLOUD)
-    if plane is None:
-        return np.ones(target.shape, dtype=bool)
-    values, grid = read_plane(plane, rules)
-    sure = np.isin(values, _SCL_SURE) if rules.cloud_kind == "scl" else cloud_codes(values, rules) == 0
-    return np.asarray(_nearest(sure.astype(np.uint8), grid, target, plane) == 1)
-
-
 def _need(acquisition: Acquisition, band: str) -> Plane:
     plane = acquisition.plane(band)
     if plane is None:

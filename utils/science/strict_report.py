@@ -183,7 +183,8 @@ def goal_line(goal: Mapping[str, Any]) -> str:
 PLACE_WORDS = {
     "histgbm_res": "absolute features",
     "relative": "features that identify no place, times a factor of at most 0.5",
-    "by_domain": "histgbm_res where scene means of S2(t0) lie in the range of the training, else relative: what a run does",
+    "relative_half": "the same times half of that factor: what a run does away from its training, with DOMAIN=outside",
+    "by_range": "histgbm_res where scene means of S2(t0) lie in the range of the training, else relative: what the rule of scene means alone would do",
 }
 
 
@@ -198,7 +199,7 @@ def place_rows(cases: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             "above copy_t0, dB",
             "S changed",
             "S unchanged",
-            "pairs told as inside",
+            "scene means in range",
         ]
     ]
     for case in cases:

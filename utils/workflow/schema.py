@@ -269,10 +269,7 @@ class Strict(Section):
     min_clear: float = key(0.97, "Sure share from which a date is tested.", "fraction", ge=0, le=1)
     partly_clear: float = key(0.6, "Clear share above which other dates still train.", "fraction", ge=0, le=1)
     max_blue: float = key(0.10, "Largest mean B02 of those: haze is brighter.", "reflectance", gt=0)
-    sure: bool = key(
-        True, "Learn from surface for sure only (SCL vegetation, bare, water), not from unclassified pixels."
-    )
-    dilate_px: int = key(2, "Radius by which what is not clear grows.", "pixels", ge=0)
+    dilate_px: int = key(6, "Radius by which cloud and shadow grow.", "pixels", ge=0)
     score: Literal["clear", "all"] = key("clear", "Pixels of tested dates that count: clear at both, or all with data.")
     seeds: Integers = key((1,), "Seeds; figures are of the pooled error of all of them.", min_length=1)
     pixels: int = key(60000, "Pixels that a model sees.", "pixels", ge=100)
