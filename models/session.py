@@ -97,7 +97,7 @@ def scaler_with_ranges(scaler: Scaler, train: TrainConf, index: Index, name: str
         )
     if train.s2_scale is not None:
         log.warning("%s: s2_scale has no effect with path_csv: its ranges become -1 to 1", name)
-    years = {int(day[:4]) for pair in index.pairs.values() for day in (pair.t0, pair.t1)}
+    years = {int(day[:4]) for pair in index.pairs.values() for day in (*pair.days, pair.t0, pair.t1)}
     table = minmax.read_table(ROOT / Path(train.path_csv).expanduser())
     return minmax.with_ranges(scaler, minmax.ranges(table, index.bands_optical, years))
 

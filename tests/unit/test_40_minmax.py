@@ -99,11 +99,18 @@ def test_a_missing_table_says_which_command_makes_it(tmp_path: Path) -> None:
 
 
 def _sets() -> tuple[DataSet, DataSet]:
-    pair = SimpleNamespace(t0="2019-11-01", t1="2020-02-04", ds1_median_db=MEDIAN)
+    pair = SimpleNamespace(
+        t0="2019-11-01", t1="2020-02-04", days=(), ds1_median_db=MEDIAN, site="x",
+        date2="20200204", mixed_orbit=False,
+    )  # fmt: skip
     sets = []
     for numbers in (range(6), range(6, 8)):
-        samples = [SimpleNamespace(id=str(i), pair="p", trainable=True, changed_fraction=0.3) for i in numbers]
-        index = SimpleNamespace(bands_sar=SAR, bands_optical=BANDS, size_px=24, pairs={"p": pair}, samples=samples)
+        samples = [
+            SimpleNamespace(id=str(i), pair="p", block="b", trainable=True, changed_fraction=0.3) for i in numbers
+        ]
+        index = SimpleNamespace(
+            bands_sar=SAR, bands_optical=BANDS, size_px=24, pairs={"p": pair}, samples=samples, n_dates=2
+        )
         sets.append(DataSet(index, lambda i: sample(int(i))))  # type: ignore[arg-type]
     return sets[0], sets[1]
 
