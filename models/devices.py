@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from models import backend
 from models.cluster import Cluster, find
-from utils.workflow.errors import ConfigError
+from utils.workflow.errors import ConfigError, Interrupted
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,35 @@ class Devices:
             return value
         import tensorflow as tf
 
-        def mine() -> Any:
-            return tf.constant(value / self.own, tf.float32)
+        if self.strategy not in _SUMS:
 
-        shares = self.strategy.run(mine)
-        return float(self.strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None))
+            @tf.function
+            def summed(mine: Any) -> Any:
+                shares = self.strategy.run(lambda share: share / self.own, args=(mine,))
+                return self.strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None)
+
+            _SUMS[self.strategy] = summed
+        return float(_SUMS[self.strategy](tf.constant(value, tf.float32)))
+
+    @contextmanager
+    def lost_worker(self, name: str) -> Iterator[None]:
+        """Turn what TensorFlow says when another worker is gone into the project's words; its checkpoints are kept.
+
+        raises  Interrupted
+        """
+        if self.workers == 1:
+            yield
+            return
+        import tensorflow as tf
+
+        gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+        try:
+            yield
+        except gone as error:
+            raise Interrupted(
+                f"{name}: another worker is gone ({str(error).splitlines()[0][-120:]}).",
+                "See its log, then start all of them again: they resume from the newest checkpoint.",
+            ) from error
 
     def words(self) -> str:
         """How many, for the log."""
@@ -54,6 +80,7 @@ class Devices:
 
 
 ONE = Devices()
+_SUMS: dict[Any, Any] = {}  # strategy -> its compiled sum
 _JOINED: dict[Cluster, Devices] = {}  # a process joins its workers once, however many runs it trains
 
 
@@ -81,6 +108,22 @@ def start(multi_gpu: bool, environment: Mapping[str, str] | None = None) -> Devi
     return Devices(tf.distribute.MirroredStrategy(names), len(names), own=len(names))
 
 
+@contextmanager
+def _default_signals() -> Iterator[None]:
+    """While native code waits for the others no handler of ours would run: let a signal end the process, nothing is lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    for number in kept:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
 def _workers(cluster: Cluster) -> Devices:
     """MultiWorkerMirroredStrategy: it must exist before the first operation of the process."""
     made: list[Any] = []
@@ -96,7 +139,8 @@ def _workers(cluster: Cluster) -> Devices:
 
     if cluster in _JOINED:
         return _JOINED[cluster]
-    backend.start(before_operations=make)
+    with _default_signals():
+        backend.start(before_operations=make)
     if not made:
         raise ConfigError(
             "TensorFlow runs in this process already: it cannot join other workers any more.",

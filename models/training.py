@@ -143,12 +143,13 @@ class Training:
         if self.devices.chief and self.task.train.tensorboard:
             self.board = Board(self.task.run.board, self.task.log)
         try:
-            with StopFlag() as stop:
+            with StopFlag() as stop, self.devices.lost_worker(self.task.name):
                 self._loop(stop)
         finally:
             self.board.close()
         figures = self._finish() if self.devices.chief else {}
-        self.devices.total(0)  # nobody leaves before the chief has written
+        with self.devices.lost_worker(self.task.name):
+            self.devices.total(0)  # nobody leaves before the chief has written
         return figures
 
     def _loop(self, stop: StopFlag) -> None:
@@ -268,7 +269,7 @@ class Training:
         self._read_losses()
         values = self.meter.read(self.batches.size, self.trainer.loss_weights())
         for name, pair in self.trainer.optimisers.items():
-            values[f"train/rate_{name}"] = float(pair[0].learning_rate)
+            values[f"train/rate_{name}"] = float(pair[0].learning_rate.value.numpy())
         if "discriminator" in self.trainer.networks:
             values["train/sigma"] = self.task.train.sigma(epoch)
         self.board.scalars(values, self.tiles)

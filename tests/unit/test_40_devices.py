@@ -133,6 +133,20 @@ def test_two_workers_stop_and_resume_together_and_only_the_chief_writes(tmp_path
     assert card["training"]["devices"] == "2 devices of 2 workers"
 
 
+@pytest.mark.slow
+def test_a_worker_that_dies_ends_the_others_with_75_and_keeps_the_checkpoints(tmp_path: Path) -> None:
+    first, second = _two_workers()
+    chief, other = _end(
+        _start("fit", "resunet", 1, "multi", tmp_path, **first),
+        _start("fit", "resunet", 1, "multi", tmp_path, 5, "SIGKILL", **second),
+    )
+    assert other[0] == -9
+    assert chief[0] == 75, chief
+    assert "another worker is gone" in chief[2]
+    assert "Traceback" not in chief[2]
+    assert [path.name for path in tmp_path.glob("checkpoints/*/step-*")][-1:] == ["step-00000003"]
+
+
 def test_several_processes_need_multi_gpu() -> None:
     config: dict[str, Any] = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
     with pytest.raises(ConfigError, match="2 processes were started, but multi_gpu is false") as caught:

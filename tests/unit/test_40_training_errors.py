@@ -329,6 +329,9 @@ def test_a_full_disk_while_the_network_is_saved(tmp_path: Path) -> None:
     again = Training(task(tmp_path, RESUNET, resunet_conf(epoch=1, steps_per_epoch=2)))
     again.fit()
     assert again.at.step == 2
+    assert RunFolder(tmp_path).finished(one.fingerprint) is None  # the yaml files and the scaler are not there
+    for path in RunFolder(tmp_path).outputs():
+        path.touch()
     assert RunFolder(tmp_path).finished(one.fingerprint) is not None
     assert RunFolder(tmp_path).finished("another") is None
 
