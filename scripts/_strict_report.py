@@ -13,6 +13,8 @@ from scripts._strict import Strict, as_sums, chosen_place, load_places
 from utils.io import strict_plot
 from utils.science import strict_report
 from utils.science.evaluation import plain
+from utils.science.strict_methods import METHODS
+from utils.science.strict_scores import merged
 from utils.workflow import config
 from utils.workflow.errors import InputError, UsageError
 from utils.workflow.files import atomic_json, atomic_text
@@ -79,9 +81,8 @@ class PlaceRun:
             shrink.append(result["shrink"])
             for name, parts in result["methods"].items():
                 sums.setdefault(name, {}).setdefault(seed, []).append(as_sums(parts))
-        from utils.science.strict_scores import merged
-
-        pooled = {name: {seed: merged(parts) for seed, parts in by_seed.items()} for name, by_seed in sums.items()}
+        order = [*METHODS, *sorted(set(sums) - set(METHODS))]
+        pooled = {name: {seed: merged(parts) for seed, parts in sums[name].items()} for name in order if name in sums}
         for name, folder in predictions.items():
             found = self.judged.judged_files(folder)
             if found is not None:
