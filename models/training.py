@@ -140,8 +140,8 @@ class Training:
         """
         self.task.run.path.mkdir(parents=True, exist_ok=True)
         self.resume()
-        if self.devices.chief and self.task.train.tensorboard:
-            self.board = Board(self.task.run.board, self.task.log)
+        shown = self.devices.chief and self.task.train.tensorboard
+        self.board = Board(self.task.run.board if shown else None, self.task.log)
         try:
             with StopFlag() as stop, self.devices.lost_worker(self.task.name):
                 self._loop(stop)
@@ -290,11 +290,8 @@ class Training:
         self._read_losses()
         if not self.devices.chief:
             return
-        state = {
-            "progress": {**vars(self.at)},
-            "batch_of_epoch": self.at.step % self.spe,
-            "epochs_done": self.at.step // self.spe,
-        }
+        epochs, rest = divmod(self.at.step, self.spe)
+        state = {"progress": {**vars(self.at)}, "batch_of_epoch": rest, "epochs_done": epochs}
         self.checkpoints.save(self.at.step, self.trainer.state(), state, self.at.best_step)
 
     def _finish(self) -> dict[str, Any]:
