@@ -24,7 +24,7 @@ class Selection:
 
     clear        share of sure pixels, by the cloud band alone, from which a date may be tested
     partly       clear share under the grown cloud mask above which other dates may train; 1 = none do
-    max_blue     largest scene mean of B02 of those: haze that the scene classes miss is brighter
+    max_blue     largest mean of B02 over their seen pixels: haze that the scene classes miss is brighter
     dilate_px    radius by which cloud and shadow grow, for all dates
     """
 

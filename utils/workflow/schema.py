@@ -268,7 +268,7 @@ class Strict(Section):
     block_px: int = key(16, "Side of the blocks that the bootstrap draws.", "pixels", ge=1)
     min_clear: float = key(0.97, "Sure share from which a date is tested.", "fraction", ge=0, le=1)
     partly_clear: float = key(0.6, "Clear share above which other dates still train.", "fraction", ge=0, le=1)
-    max_blue: float = key(0.10, "Largest mean B02 of those: haze is brighter.", "reflectance", gt=0)
+    max_blue: float = key(0.10, "Largest mean B02 of their clear pixels: haze is brighter.", "reflectance", gt=0)
     dilate_px: int = key(6, "Radius by which cloud and shadow grow.", "pixels", ge=0)
     score: Literal["clear", "all"] = key("clear", "Pixels of tested dates that count: clear at both, or all with data.")
     seeds: Integers = key((1,), "Seeds; figures are of the pooled error of all of them.", min_length=1)
