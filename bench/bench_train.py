@@ -4,7 +4,7 @@ step      The loop of models/training.py as it runs in a training (batches drawn
           seeds set, losses read and checked, moving average) against a bare loop: the same network, loss and optimiser in
           one tf.function over tensors that lie in memory already. Twenty steps of each in turn; 1 = as fast.
 pipeline  Batches of the tiny model alone, from prepared tiles and from GeoTIFFs never read before, against its step.
-networks  One step of resunet and one of the published generator on one tile of 64 px, both with our trainer.
+networks  One step of resunet and one of the published generator on one tile of 128 px, both with our trainer.
 
 Peak memory is that of the process so far: the parts run from the smallest to the largest.
 """
@@ -206,7 +206,7 @@ def _networks(folder: Path) -> list[dict[str, Any]]:
     from models.building import build_trainer
     from models.regression import RegressionTrainer
 
-    size_px = 64
+    size_px = 128
     one, conf = _confs("model_resunet", "train_resunet", batch_size=1)
     task = _task(one, conf, size_px, folder)
     small = build_trainer(task, 100)
@@ -230,10 +230,10 @@ def _networks(folder: Path) -> list[dict[str, Any]]:
     big_s = seconds(big, 3)
     return [
         _figure("published_generator_step_to_resunet_step", big_s / small_s, "times", 10.0),
-        _figure("resunet_step_64px", small_s, "s", None, "lower"),
-        _figure("published_generator_step_64px", big_s, "s", None, "lower"),
+        _figure("resunet_step_128px", small_s, "s", None, "lower"),
+        _figure("published_generator_step_128px", big_s, "s", None, "lower"),
         _figure("train_peak_memory_before_published", small_gib, "GiB", None, "lower"),
-        _figure("train_peak_memory_published_64px", _peak_gib(), "GiB", None, "lower"),
+        _figure("train_peak_memory_published_128px", _peak_gib(), "GiB", None, "lower"),
     ]
 
 
