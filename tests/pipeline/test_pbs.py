@@ -97,6 +97,7 @@ def toy(tmp_path: Path, inputs: Path) -> Toy:
     return made
 
 
+@pytest.mark.slow
 def test_a_chain_runs_in_the_bare_environment_of_pbs_and_gives_the_same_bytes(pbs: Pbs, toy: Toy) -> None:
     """Two elements as an array; three parts are beyond max_array, so single jobs; the first job held and released."""
     toy.conf.write_text(toy.conf.read_text().replace(str(toy.inputs), "${TOY_INPUTS}"))

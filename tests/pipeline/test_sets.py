@@ -162,6 +162,7 @@ def test_a_run_of_another_train_set_is_a_leak(fires: DatedToy) -> None:
         path.write_text(good)
 
 
+@pytest.mark.slow
 def test_two_events_or_dates_of_one_place_are_no_split(tmp_path: Path) -> None:
     two = DatedToy(tmp_path / "two", dates=2, sites=2, split=EVENT).through("import_data", "tile", "build_dataset")
     result = two.run("split")

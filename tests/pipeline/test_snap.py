@@ -189,6 +189,7 @@ def test_memory_and_places_do_not_make_it_stale(finished: Work) -> None:
         finished.conf.write_text(before)
 
 
+@pytest.mark.slow
 def test_precise_orbit_is_linked_applied_and_proven(work: Work) -> None:
     work.write("backend: snap, orbit: poeorb, polarisations: [VV], ")
     missing = work.run("preprocess_s1", code=66)
@@ -268,6 +269,7 @@ def test_a_full_disk_is_69(work: Work) -> None:
     assert "ran out of disk space" in found and work.snap_left() == []
 
 
+@pytest.mark.slow
 def test_keep_dimap_then_adopt_by_hand(work: Work) -> None:
     """What preprocess_s2 keeps can be adopted again; a .dim of the user's own is never deleted."""
     work.write(more="snap: {keep_dimap: true}\n")
@@ -374,6 +376,7 @@ def test_script_ends_as_the_stage_would(work: Work) -> None:
     assert "\ngraph=" in listed[1] and "var:bands=B4,B3,B2,B8,B12" in listed[1]
 
 
+@pytest.mark.slow
 def test_scripts_end_as_the_stage_when_all_is_outside(tmp_path: Path) -> None:
     """A large area of which each product covers too little: the scripts end with 72, and parts can be finalised."""
     work = Work(Gpt(tmp_path), tmp_path / "work").write()

@@ -248,6 +248,22 @@ def test_rasters_of_a_sample_must_share_transform_and_shape(tmp_path):
     assert samples.read_sample(tmp_path, "a").s1_t1.shape == (8, 8, 2)
 
 
+def test_a_sample_that_another_thread_finishes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    """Seen in training: the second reader looked at the place of some rasters and not of others."""
+    for part, folder in samples.folders(2).items():
+        bands = 4 if part == "mask" else 2
+        raster.write(tmp_path / folder / "a.tif", np.ones((bands, 8, 8), np.float32), GRID.window(Window(0, 0, 8, 8)))
+    read = raster.read_placed
+
+    def other_thread(path, place):
+        found = read(path, place)
+        samples._PLACED.add((str(tmp_path), "a"))
+        return found
+
+    monkeypatch.setattr(raster, "read_placed", other_thread)
+    assert samples.read_arrays(tmp_path, "a")["s1_t0"].shape == (8, 8, 2)
+
+
 def test_digest_of_an_empty_image_is_no_evidence(tmp_path):
     grid = Grid(32755, 0, 0, 10, -10, 8, 8)
     raster.write(samples.sample_path(tmp_path, "s2_t0", "a"), np.full((4, 8, 8), np.nan, np.float32), grid)

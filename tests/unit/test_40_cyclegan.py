@@ -159,6 +159,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_with_its_memory_gives_equal_bytes(tmp_path: Path) -> None:
     def kill(done: int) -> None:
         if done == 7:

@@ -223,6 +223,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 # -- signals -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_signal_during_validation_is_heeded_at_once_and_the_scores_are_made_up_for(tmp_path: Path) -> None:
     conf = resunet_conf()
     Training(task(tmp_path / "whole", RESUNET, conf)).fit()
@@ -274,6 +275,7 @@ def test_killed_signalled_and_resumed_processes_end_with_the_bytes_of_an_undistu
 # -- disk ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_a_checkpoint_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real limit on the size of files, as a quota gives it; the first checkpoint fits."""
     import resource

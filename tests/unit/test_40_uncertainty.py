@@ -175,6 +175,7 @@ def test_one_predictor_takes_samples_of_several_sizes(calibrated: Path) -> None:
         assert predictor.predict(raw)[0].shape == predictor.predict_sigma(raw)[0].shape == (size, size, 4)
 
 
+@pytest.mark.slow
 def test_interrupted_head_resumes_to_equal_bytes(tmp_path: Path) -> None:
     model, conf = _with_head(RESUNET), resunet_conf(head={"steps": 10, "filters": 8})
 

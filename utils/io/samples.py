@@ -269,9 +269,10 @@ def read_arrays(set_dir: Path, sample_id: str) -> Arrays:
             than to read them
     """
     n_dates, key = n_dates_of(set_dir, sample_id), (str(set_dir), sample_id)
+    first = key not in _PLACED  # asked once: another thread may finish the same sample meanwhile
     arrays, places = {}, {}
     for part, folder in folders(n_dates).items():
-        planes, transform = raster.read_placed(f"{set_dir}/{folder}/{sample_id}.tif", key not in _PLACED)
+        planes, transform = raster.read_placed(f"{set_dir}/{folder}/{sample_id}.tif", first)
         arrays[part] = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
         places[part] = (transform, planes.shape[1:])
     if len(set(places.values())) != 1:
