@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from models import devices
 from models.cluster import Cluster
+from tests.slurm_cluster import free_ports
 from utils.workflow.config import ROOT
 from utils.workflow.errors import ConfigError
 
@@ -41,19 +41,9 @@ def _end(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def _two_workers() -> list[dict[str, str]]:
     """TF_CONFIG of two workers on loopback."""
-    addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(2))
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
     return [{"TF_CONFIG": Cluster(addresses, index).tf_config()} for index in (0, 1)]
 
 

@@ -116,7 +116,7 @@ def _make(work: Path, model: str | None = None, sets: Path | None = None, **keys
     return make_task("made", run, (work / "m.yaml", work / "t.yaml"), (data[0], data[1]), work / "norm", log, "k")
 
 
-def _fails(kind: type[Error], code: int, cause: str, remedy: str, **options: Any) -> None:
+def check_fails(kind: type[Error], code: int, cause: str, remedy: str, **options: Any) -> None:
     with pytest.raises(kind, match=cause) as caught:
         _make(**options)
     assert caught.value.exit_code == code
@@ -128,12 +128,12 @@ def test_a_missing_or_damaged_scaler(work: Path) -> None:
     text = path.read_text()
     path.unlink()
     try:
-        _fails(InputError, 66, "no such scaler", "./s2cr normalise", work=work)
+        check_fails(InputError, 66, "no such scaler", "./s2cr normalise", work=work)
         path.write_text("{}")
-        _fails(InputError, 66, "scaler_fixed.json", "normalise CONF --force", work=work)
+        check_fails(InputError, 66, "scaler_fixed.json", "normalise CONF --force", work=work)
         data = json.loads(text)
         path.write_text(text.replace('"B08"', '"B8A"'))
-        _fails(ConfigError, 65, "B8A", "./s2cr normalise", work=work)
+        check_fails(ConfigError, 65, "B8A", "./s2cr normalise", work=work)
         assert data["mode"] == "fixed"
     finally:
         path.write_text(text)
@@ -145,9 +145,9 @@ def test_other_numbers_of_bands_than_the_dataset(work: Path) -> None:
         ("[32, null, null]", "input_shape says 32"),
     ):
         model = MODEL.replace("input_shape: [null, null, null]", f"input_shape: {written}")
-        _fails(ConfigError, 65, cause, "null in input_shape", work=work, model=model)
+        check_fails(ConfigError, 65, cause, "null in input_shape", work=work, model=model)
     table = "{VV: [0, 2], VH: [1, 3], 'R,G,B': [4, 5, 6]}"
-    _fails(ConfigError, 65, "dict_band_x says", "Leave dict_band_x out", work=work, dict_band_x=table)
+    check_fails(ConfigError, 65, "dict_band_x says", "Leave dict_band_x out", work=work, dict_band_x=table)
 
 
 def test_an_empty_dataset(work: Path, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_an_empty_dataset(work: Path, tmp_path: Path) -> None:
     for sample in data["samples"]:
         sample["trainable"] = False
     index.write_text(json.dumps(data))
-    _fails(
+    check_fails(
         NothingFoundError,
         72,
         "4 samples, none with a usable label",
@@ -166,9 +166,9 @@ def test_an_empty_dataset(work: Path, tmp_path: Path) -> None:
         sets=tmp_path / "dataset",
     )
     index.write_text(json.dumps({**data, "samples": []}))
-    _fails(NothingFoundError, 72, "0 samples", "build_dataset", work=work, sets=tmp_path / "dataset")
+    check_fails(NothingFoundError, 72, "0 samples", "build_dataset", work=work, sets=tmp_path / "dataset")
     index.unlink()
-    _fails(InputError, 66, "index.json: no such file", "build_dataset", work=work, sets=tmp_path / "dataset")
+    check_fails(InputError, 66, "index.json: no such file", "build_dataset", work=work, sets=tmp_path / "dataset")
 
 
 def test_a_sample_that_is_gone_ends_the_training_and_keeps_its_checkpoints(work: Path) -> None:

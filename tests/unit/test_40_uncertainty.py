@@ -88,7 +88,7 @@ def test_the_head_is_a_network_of_its_own() -> None:
         uncertainty.feature_network(built)
 
 
-def _same_mean(folder: Path, model: ModelConf, conf: TrainConf) -> None:
+def check_same_mean(folder: Path, model: ModelConf, conf: TrainConf) -> None:
     plain, told = _fit(folder / "plain", model, conf), _fit(folder / "told", _with_head(model), conf)
     assert _digest(plain / "model.keras") == _digest(told / "model.keras")
     assert _digest(plain / "history.jsonl") == _digest(told / "history.jsonl")
@@ -107,14 +107,14 @@ def _same_mean(folder: Path, model: ModelConf, conf: TrainConf) -> None:
 
 
 def test_the_mean_is_the_same_to_the_bit(tmp_path: Path) -> None:
-    _same_mean(tmp_path, RESUNET, resunet_conf(head=HEAD))
+    check_same_mean(tmp_path, RESUNET, resunet_conf(head=HEAD))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_the_mean_is_the_same_to_the_bit_in_every_model(tmp_path: Path, name: str) -> None:
     model, conf = OTHERS[name]
-    _same_mean(tmp_path, model, conf(head=HEAD))
+    check_same_mean(tmp_path, model, conf(head=HEAD))
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_sixteen_bits_change_nothing_of_that(tmp_path: Path) -> None:
     import keras
 
     try:
-        _same_mean(tmp_path, RESUNET, resunet_conf(head=HEAD, mixed_precision=True))
+        check_same_mean(tmp_path, RESUNET, resunet_conf(head=HEAD, mixed_precision=True))
     finally:
         keras.config.set_dtype_policy("float32")
 
