@@ -149,6 +149,19 @@ def _check_sets(train: Index, val: Index) -> None:
         )
 
 
+def _task_scaler(
+    name: str, norm: Path, confs: tuple[ModelConf, TrainConf], index: Index, log: logging.Logger
+) -> Scaler:
+    """The scaler of the model's mode as this training uses it, checked against the dataset."""
+    model, conf = confs
+    scaler = scaler_with_factors(load_scaler(norm / f"scaler_{registry.scaler_mode(model)}.json"), conf)
+    try:
+        scaler.check_bands(index.bands_sar, index.bands_optical, index.n_dates)
+    except ScalerError as error:
+        raise ConfigError(f"{norm}: {error}.", "Run: ./s2cr normalise CONF.") from error
+    return scaler_with_ranges(scaler, conf, index, name, log)
+
+
 def make_task(
     name: str,
     run: RunFolder,
@@ -182,13 +195,7 @@ def make_task(
         )
     for text in notes(model, conf):
         log.warning("%s: %s", name, text)
-    mode = registry.scaler_mode(model)
-    scaler = scaler_with_factors(load_scaler(norm / f"scaler_{mode}.json"), conf)
-    try:
-        scaler.check_bands(train.index.bands_sar, bands, train.index.n_dates)
-    except ScalerError as error:
-        raise ConfigError(f"{norm}: {error}.", "Run: ./s2cr normalise CONF.") from error
-    scaler = scaler_with_ranges(scaler, conf, train.index, name, log)
+    scaler = _task_scaler(name, norm, (model, conf), train.index, log)
     if not train.trainable():
         raise NothingFoundError(
             f"The training set has {len(train.index.samples)} samples, none with a usable label.",

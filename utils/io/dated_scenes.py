@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from utils.io.importer import DatedSet, Rules, clear_share, load_s1, load_s2, site_grid
+from utils.science.reflectance import grown
 from utils.science.strict import Dated
 from utils.workflow.errors import NothingFoundError
 
@@ -63,13 +63,6 @@ class Place:
 
     def scene(self, date_id: str) -> Scene:
         return next(scene for scene in self.scenes if scene.dated.id == date_id)
-
-
-def grown(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
-    """True within radius_px of True, by a disk."""
-    if radius_px < 1 or not mask.any():
-        return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask) <= radius_px)
 
 
 def load_place(sets: Sequence[DatedSet], bands: tuple[str, ...], rules: Rules, selection: Selection) -> Place:

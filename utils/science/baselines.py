@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from utils.science import indices, res_baselines
-from utils.science.res_features import SceneFacts
+from utils.science.res_features import SceneFacts, to_db
 
 Image = NDArray[np.floating]
 Matrix = NDArray[np.float64]
@@ -51,13 +51,6 @@ class Labelled:
     inputs: Inputs
     s2_t1: Image
     mask: NDArray[np.bool_]
-
-
-def to_db(power: Image) -> Matrix:
-    """10 log10 of power; NaN where the power is not positive."""
-    values = np.asarray(power, dtype=np.float64)
-    positive = values > 0
-    return np.where(positive, 10.0 * np.log10(np.where(positive, values, 1.0)), np.nan)
 
 
 def box_mean(plane: Image, size_px: int) -> Matrix:

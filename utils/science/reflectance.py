@@ -154,8 +154,8 @@ def cloud_codes(
     """
     codes = np.full(scl.shape, CLEAR, np.uint8)
     codes[np.isin(scl, classes.snow)] = SNOW
-    codes[_grown(np.isin(scl, classes.shadow), dilate_m, pixel_m)] = SHADOW
-    codes[_grown(np.isin(scl, classes.cloud), dilate_m, pixel_m) if cloud is None else cloud] = CLOUD
+    codes[grown(np.isin(scl, classes.shadow), dilate_m, pixel_m)] = SHADOW
+    codes[grown(np.isin(scl, classes.cloud), dilate_m, pixel_m) if cloud is None else cloud] = CLOUD
     return with_gaps(codes, scl, classes)
 
 
@@ -172,13 +172,13 @@ def with_gaps(
 def grow_clouds(codes: NDArray[np.uint8], distance_m: float, pixel_m: float) -> NDArray[np.uint8]:
     """Codes with cloud (1) and shadow (2) grown by distance_m over clear pixels (0); cloud goes before shadow."""
     out = codes.copy()
-    out[_grown(codes == SHADOW, distance_m, pixel_m) & (codes == CLEAR)] = SHADOW
-    out[_grown(codes == CLOUD, distance_m, pixel_m) & np.isin(codes, (CLEAR, SHADOW))] = CLOUD
+    out[grown(codes == SHADOW, distance_m, pixel_m) & (codes == CLEAR)] = SHADOW
+    out[grown(codes == CLOUD, distance_m, pixel_m) & np.isin(codes, (CLEAR, SHADOW))] = CLOUD
     return out
 
 
-def _grown(mask: NDArray[np.bool_], distance_m: float, pixel_m: float) -> NDArray[np.bool_]:
-    """True within distance_m of a True pixel, between centres; exact."""
+def grown(mask: NDArray[np.bool_], distance_m: float, pixel_m: float = 1.0) -> NDArray[np.bool_]:
+    """True within distance_m of a True pixel, between centres; exact. With pixel_m 1 the distance is in pixels."""
     if distance_m <= 0 or not mask.any():
         return mask
     reach = distance_m / pixel_m + 1e-6
