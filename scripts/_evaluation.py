@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,13 +11,18 @@ from numpy.typing import NDArray
 
 from models.tree_scenes import Scenes, day_of
 from scripts._context import Context
-from scripts._dates import load_dates
-from utils.io import acquisitions, mosaics, raster, samples
-from utils.science import baselines, evaluation, metrics, metrics_conventions
+from scripts._predictions import Predictions
+from scripts._strata import Masks, SampleStrata
+from utils.io import mosaics, samples
+from utils.science import baselines, evaluation, metrics_conventions
+from utils.science.sigma_scores import SigmaJudge
+from utils.science.strict_scores import LARGE_CHANGE
 from utils.workflow.errors import InputError, RefusedError
 
 Image = NDArray[Any]
+Truths = dict[str, evaluation.Truth]
 Method = Callable[[samples.SampleInfo, samples.Sample], Image]
+_KEPT_BYTES = 1 << 28  # samples and truths that stay in memory from one method to the next
 
 
 def channel_last(planes: Image) -> Image:
@@ -70,6 +75,11 @@ class Data:
         )
         self._facts: dict[str, Scenes] = {}
         self.hidden = ctx.resolve(judge.truth_dir) / "S2_t1_clear.tif" if judge.truth_dir else None
+        self._strata = SampleStrata(ctx, self.index)
+        count = len(self.train.samples)
+        self._fitter = baselines.Fitter(self.labelled, count, judge.baseline_pixels, judge.seed)
+        room = _KEPT_BYTES // (self.index.size_px**2 * (len(self.bands) * 32 + 128))
+        self._load = lru_cache(maxsize=max(1, room))(self._read)
 
     # -- truths ------------------------------------------------------------------------------------------------
 
@@ -78,18 +88,37 @@ class Data:
         pair = self.index.pairs[info.pair]
         return f"{pair.site}/{info.block}/{pair.date2}"
 
-    def observed_truth(self, sample: samples.Sample) -> evaluation.Truth:
-        """Clear pixels of the real t1 inside the valid window."""
-        return evaluation.truth_of(self.settings, sample.s2_t0, sample.s2_t1, sample.window & sample.clear_t1)
+    def _read(self, info: samples.SampleInfo) -> tuple[samples.Sample, Truths]:
+        """A sample with its truths: observed, and hidden where a generated scene has one."""
+        sample = samples.read_sample(self.index.set_dir, info.id)
+        named = self._strata.of(info)
+        mask = sample.window & sample.clear_t1
+        truths = {"observed": evaluation.truth_of(self.settings, sample.s2_t0, sample.s2_t1, mask, named)}
+        if self.hidden is not None:
+            truths["hidden"] = self._hidden_truth(info, sample, named)
+        return sample, truths
 
-    def hidden_truth(self, info: samples.SampleInfo, sample: samples.Sample) -> evaluation.Truth | None:
-        """The simulator's clear t1, under cloud too; None without one."""
-        if self.hidden is None:
-            return None
+    def _hidden_truth(self, info: samples.SampleInfo, sample: samples.Sample, named: Masks) -> evaluation.Truth:
+        """The simulator's clear t1, under cloud too."""
         grid = self.index.pairs[info.pair].grid.window(info.window)
-        clear = channel_last(mosaics.read_reflectance(self.hidden, self.bands, grid))
+        clear = channel_last(mosaics.read_reflectance(self.hidden, self.bands, grid))  # type: ignore[arg-type]
         under = {"under_cloud": np.isin(sample.cloud_t1, (1, 2))}
-        return evaluation.truth_of(self.settings, sample.s2_t0, clear, sample.window, under)
+        return evaluation.truth_of(self.settings, sample.s2_t0, clear, sample.window, under | named)
+
+    def loaded(self) -> Iterator[tuple[samples.SampleInfo, samples.Sample, Truths]]:
+        """Samples of the set in order, with their truths."""
+        for info in self.index.samples:
+            yield info, *self._load(info)
+
+    def check(self, runs: Sequence[str]) -> None:
+        """raises  InputError when predictions of a run cannot be judged, or no sample has a pixel to judge"""
+        for run in runs:
+            self.predictions(run).check()
+        if not any(truth.mask.any() for _, _, truths in self.loaded() for truth in truths.values()):
+            raise InputError(
+                f"No {self.index.name} sample has a pixel that is clear at t1 and known at t0: nothing can be scored.",
+                "Choose a t1 with less cloud (dates, search.max_cloud), or other split.shares, and run split again.",
+            )
 
     # -- methods -----------------------------------------------------------------------------------------------
 
@@ -99,7 +128,7 @@ class Data:
         shifts = (float(pair.ds1_median_db.get("VV", 0.0)), float(pair.ds1_median_db.get("VH", 0.0)))
         return baselines.Inputs(
             sample.s1_t0, sample.s1_t1, sample.s2_t0, self.bands, shifts, day_of(pair.t0), day_of(pair.t1),
-            self._scenes(index).facts(info.pair),
+            self._scenes(index).facts(info.pair), sample.window,
         )  # fmt: skip
 
     def _scenes(self, index: samples.DatasetIndex) -> Scenes:
@@ -115,20 +144,20 @@ class Data:
             mask = sample.window & sample.clear_t1 & sample.clear_t0
             yield baselines.Labelled(self.inputs(info, sample, self.train), sample.s2_t1, mask)
 
+    def predictions(self, run: str) -> Predictions:
+        """What pred/<run>/ holds for this set."""
+        return Predictions(self.layout.pred(run), run, self.index, self.ctx.conf_path)
+
     def predicted(self, run: str) -> Method:
-        """Predictions of a run, from pred/<run>/."""
-
-        def read(info: samples.SampleInfo, _: samples.Sample) -> Image:
-            return channel_last(raster.read(self.layout.pred(run) / f"{info.id}.tif"))
-
-        return read
+        """Predictions of a run."""
+        store = self.predictions(run)
+        return lambda info, _: store.read(info)
 
     def baseline(self, name: str) -> Method:
         """A rival fitted on the train set."""
-        judge, count = self.conf.evaluate, len(self.train.samples)
         try:
             with _one_thread():
-                model = baselines.fit(name, self.labelled, count, judge.baseline_pixels, judge.seed)
+                model = self._fitter.fit(name)
         except ValueError as error:
             raise InputError(
                 f"{name}: {error}.", "Change evaluate.baselines, or give the train set clear samples."
@@ -140,40 +169,63 @@ class Data:
 
         return predict
 
+    def note(self, name: str) -> dict[str, str]:
+        """What has to be said beside the figures of a method."""
+        used = {info.pair for info in self.train.samples}
+        days = {(self.train.pairs[pair].t0, self.train.pairs[pair].t1) for pair in used}
+        if name == "season_only" and len(days) == 1:
+            return {"note": "one pair of dates trains: the calendar is constant, and what is left is S2(t0) alone"}
+        return {}
+
     def judged(self, predict: Method) -> dict[str, Any]:
         """Figures of a method against the observed and the hidden truth."""
-        judges = {"observed": evaluation.Judge(self.settings), "hidden": evaluation.Judge(self.settings)}
-        for info in self.index.samples:
-            sample = samples.read_sample(self.index.set_dir, info.id)
+        judges = self._judges()
+        for info, sample, truths in self.loaded():
             image = predict(info, sample)
-            truths = {"observed": self.observed_truth(sample), "hidden": self.hidden_truth(info, sample)}
             for name, truth in truths.items():
-                if truth is not None:
-                    judges[name].add(self.block(info), image, truth)
+                judges[name].add(self.block(info), image, truth)
         return self._figures(judges)
 
+    def judged_sigma(self, run: str) -> dict[str, dict[str, Any]]:
+        """truth -> {"sigma": figures} of a run that wrote its standard deviation; empty for another."""
+        store, judge = self.predictions(run), self.conf.evaluate
+        if not store.has_sigma:
+            return {}
+        judges = {name: SigmaJudge(len(self.index.samples), judge.seed) for name in self.truths}
+        for info, _, truths in self.loaded():
+            image, sigma = store.read(info), store.read_sigma(info)
+            for name, truth in truths.items():
+                judges[name].add(self.block(info), image, sigma, truth)
+        return {name: {"sigma": one.to_json(judge.bootstrap, judge.seed)} for name, one in judges.items()}
+
+    @property
+    def truths(self) -> tuple[str, ...]:
+        return ("observed", "hidden") if self.hidden else ("observed",)
+
+    def _judges(self) -> dict[str, evaluation.Judge]:
+        return {name: evaluation.Judge(self.settings) for name in self.truths}
+
     def _figures(self, judges: dict[str, evaluation.Judge]) -> dict[str, Any]:
-        names = ["observed", *(["hidden"] if self.hidden else [])]
-        return {name: judges[name].to_json(self.conf.evaluate.bootstrap, self.conf.evaluate.seed) for name in names}
+        return {
+            name: one.to_json(self.conf.evaluate.bootstrap, self.conf.evaluate.seed) for name, one in judges.items()
+        }
 
     def rule(self, name: str) -> dict[str, Any]:
-        """Burned maps without an optical image: all_burned, or vh_logratio with its threshold from the train set.
+        """Burned maps without an optical image: all or none burned, or vh_logratio with its threshold from train.
 
         raises  ValueError when no train pixel is burned
         """
-        judges = {"observed": evaluation.Judge(self.settings), "hidden": evaluation.Judge(self.settings)}
+        judges = self._judges()
         fitted: dict[str, baselines.VhLogRatio] = {}
         for index in self.settings.indices if name == "vh_logratio" else ():
             fitted[index] = baselines.fit_vh_logratio(self._burned_train(index))
-        for info in self.index.samples:
-            sample = samples.read_sample(self.index.set_dir, info.id)
+        for info, sample, truths in self.loaded():
             seen = self.inputs(info, sample, self.index)
-            truths = {"observed": self.observed_truth(sample), "hidden": self.hidden_truth(info, sample)}
+            constant = np.full(sample.window.shape, int(name == "all_burned"), np.uint8)
             for index in self.settings.indices:
-                codes = fitted[index].burned(seen) if fitted else np.ones(sample.window.shape, np.uint8)
+                codes = fitted[index].burned(seen) if fitted else constant
                 for key, truth in truths.items():
-                    if truth is not None:
-                        judges[key].add_map(self.block(info), index, codes, truth)
+                    judges[key].add_map(self.block(info), index, codes, truth)
         result = self._figures(judges)
         return result | {"fitted": {index: dict(rule.to_json()) for index, rule in fitted.items()}}
 
@@ -182,43 +234,30 @@ class Data:
             truth = evaluation.truth_of(self.settings, sample.inputs.s2_t0, sample.s2_t1, sample.mask)
             yield sample.inputs, np.where(truth.mask, truth.burned[index], 255).astype(np.uint8)
 
-    def conventions(self, name: str, predict: Method) -> dict[str, float]:
-        """Mean over test samples of the figures of another paper's scorer; samples without clear pixels left out."""
-        rows = []
-        for info in self.index.samples:
-            sample = samples.read_sample(self.index.set_dir, info.id)
-            mask = sample.window & sample.clear_t1
-            if mask.any():
-                image, target = np.nan_to_num(predict(info, sample)), np.nan_to_num(sample.s2_t1)
-                rows.append(metrics_conventions.score_as(name, image, target, mask))
-        return {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]} if rows else {}
+    def conventions(self, name: str, truth: str, predict: Method) -> tuple[int, dict[str, float]]:
+        """Figures of another paper's scorer, averaged over the samples that it can score, and their number.
 
-    # -- whole rasters -----------------------------------------------------------------------------------------
-
-    def rasters(self) -> dict[str, Any]:
-        """copy_t0 over the whole preprocessed images of every pair, bands of dataset.s2_bands: all pixels, and those
-        clear at both dates."""
-        everything = samples.load_index(self.layout.dataset_set("all"))
-        dates = load_dates(self.conf, self.layout)
-        root, bands = self.layout.preprocessed_root, self.conf.dataset.s2_bands
-
-        @lru_cache(maxsize=24)
-        def load(date: str, grid: Any) -> tuple[Image, NDArray[np.uint8]]:
-            products = dates[date].s2
-            image = acquisitions.read_planes(root, "sentinel2", products, bands, grid)
-            return image, acquisitions.read_cloud(root, products, grid)
-
-        pairs: dict[str, dict[str, dict[str, float]]] = {"all": {}, "clear": {}}
-        for name in sorted(everything.pairs):
-            pair = everything.pairs[name]
-            (first, cloud0), (second, cloud1) = load(pair.date1, pair.grid), load(pair.date2, pair.grid)
-            for key, mask in (("all", np.ones(pair.grid.shape, bool)), ("clear", (cloud0 == 0) & (cloud1 == 0))):
-                scores = evaluation.copy_scores(first, second, mask, bands).scores()
-                pairs[key][name] = {figure: scores[figure] for figure in ("pixels", "mae", "rmse", "sam_deg")}
-        result = {
-            key: {"bands": bands, "pairs": value, **_summary(list(value.values()))} for key, value in pairs.items()
+        Scorers without a mask take samples whose truth and prediction are whole and clear; the others those with a pixel.
+        """
+        rows: list[dict[str, float]] = []
+        for info, sample, truths in self.loaded():
+            true, image = truths[truth], predict(info, sample)
+            mask = true.mask & np.isfinite(image).all(axis=-1)
+            whole = np.isfinite(image).all(axis=-1) & np.isfinite(true.s2_t1).all(axis=-1)
+            whole &= sample.clear_t1 | (truth == "hidden")
+            if not (mask.any() if name in metrics_conventions.MASKED else whole.all()):
+                continue
+            seen = sample.clear_t0 & sample.clear_t1
+            for date in sample.earlier:
+                seen &= date.clear
+            classes = {k.removeprefix("class:"): v for k, v in true.strata.items() if k.startswith("class:")}
+            pair = np.nan_to_num(image), np.nan_to_num(true.s2_t1)
+            rows.append(metrics_conventions.score_as(name, *pair, mask, clear=seen, classes=classes))
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+        values = {key: np.array([row.get(key, np.nan) for row in rows]) for key in keys}
+        return len(rows), {
+            key: float(np.mean(v[~np.isnan(v)])) if (~np.isnan(v)).any() else np.nan for key, v in values.items()
         }
-        return dict(evaluation.plain({"rasters": result}))
 
     def facts(self) -> dict[str, Any]:
         """What was scored, for the head of the table."""
@@ -232,21 +271,5 @@ class Data:
             "synthetic": self.conf.report.synthetic,
             "hidden_truth": self.hidden is not None,
             "changed_threshold": self.conf.evaluate.changed_threshold,
+            "large_change": LARGE_CHANGE,
         }
-
-
-def _summary(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean over pairs, and pooled over pixels (PSNR of the pooled and of the mean MSE)."""
-    used = [row for row in rows if row["pixels"] > 0]
-    if not used:
-        return {"count": 0.0}
-    weights = np.array([row["pixels"] for row in used])
-    mae, mse = np.array([row["mae"] for row in used]), np.array([row["rmse"] for row in used]) ** 2
-    return {
-        "count": float(len(used)),
-        "mean_mae": float(mae.mean()),
-        "pooled_mae": float((weights * mae).sum() / weights.sum()),
-        "psnr_mean_mse": float(metrics.psnr_from_mse(mse.mean())),
-        "pooled_psnr": float(metrics.psnr_from_mse((weights * mse).sum() / weights.sum())),
-        "mean_sam_deg": float(np.mean([row["sam_deg"] for row in used])),
-    }

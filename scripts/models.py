@@ -17,7 +17,7 @@ from scripts._stage import guarded
 
 TILE_PX = 256
 _DEFAULTS = {"dsen2cr": {"nb_resnet_blocs": 16}}
-RULES = ("vh_logratio",)  # burned-area rules: no image
+RULES = ("vh_logratio", "all_burned", "none_burned")  # burned-area rules: no image
 RIVALS = {
     "copy_t0": "S2(t0) as it is: the zero of the change skill",
     "linear_gain": "gain and offset of S2(t0) for each band",
@@ -28,6 +28,8 @@ RIVALS = {
     "season_only": "boosted trees on S2(t0) and the calendar, without S1",
     "histgbm_res": "boosted trees on guided-filtered S1, S2(t0) and the calendar",
     "vh_logratio": "burned where the mean VH change is below a threshold of the train set",
+    "all_burned": "every pixel burned: what F1 is worth",
+    "none_burned": "no pixel burned: what overall agreement is worth",
 }
 
 

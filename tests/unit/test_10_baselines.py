@@ -1,5 +1,7 @@
 """Baselines: exact on constructed cases, seeded, honest without signal."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,42 @@ def test_without_radar_the_gain_is_gone():
         model = baselines.fit(name, lambda: train, 4, 4000, 1)
         skill = metrics.change_skill(model(test.inputs), test.s2_t1, test.inputs.s2_t0, test.mask)
         assert skill < 0.7  # what is left is the mean change, not the place
+
+
+def test_one_draw_and_one_forest_serve_several_baselines():
+    train = [_sample(i, lambda d, s2: s2 + d[..., None] / 60)[0] for i in range(4)]
+    calls = []
+
+    def samples():
+        calls.append(1)
+        return train
+
+    fitter = baselines.Fitter(samples, 4, 4000, 1)
+    shared = {name: fitter.fit(name) for name in ("ridge_ctx", "histgbm_ctx", "no_s1", "s1_frozen")}
+    assert len(calls) == 1
+    inputs = _sample(20, lambda d, s2: s2)[0].inputs
+    for name, model in shared.items():
+        assert np.array_equal(model(inputs), baselines.fit(name, lambda: train, 4, 4000, 1)(inputs)), name
+    frozen = baselines.freeze_s1(inputs)
+    assert np.array_equal(shared["s1_frozen"](inputs), shared["histgbm_ctx"](frozen))
+    assert np.array_equal(shared["no_s1"](inputs), shared["no_s1"](frozen))  # it never looks at the radar
+    without = baselines.features(inputs, use_s1=False)
+    planes = baselines.features(inputs)
+    assert planes.shape[-1] - without.shape[-1] == baselines.S1_FEATURES
+    assert np.array_equal(planes[..., : without.shape[-1]], without)
+
+
+def test_trees_predict_only_the_pixels_asked_for():
+    train = [_sample(i, lambda d, s2: s2 + d[..., None] / 60)[0] for i in range(3)]
+    inputs = _sample(20, lambda d, s2: s2)[0].inputs
+    only = np.zeros((32, 32), bool)
+    only[4:20, 8:] = True
+    part = dataclasses.replace(inputs, only=only)
+    for name in ("histgbm_ctx", "s1_frozen", "no_s1"):
+        model = baselines.fit(name, lambda: train, 3, 2000, 1)
+        own = model(part)
+        assert np.array_equal(own[only], model(inputs)[only]) and np.isnan(own[~only]).all(), name
+    assert np.isnan(model(dataclasses.replace(inputs, only=np.zeros_like(only)))).all()
 
 
 def test_masked_pixels_are_never_learned_from():

@@ -132,3 +132,13 @@ def test_columns_pick_pixels():
     planes = {"a": np.arange(6.0).reshape(2, 3), "b": 7.0}
     assert res_features.columns(planes, ("b", "a"), np.array([4, 1])).tolist() == [[7.0, 4.0], [7.0, 1.0]]
     assert res_features.columns(planes, ("a",)).shape == (6, 1)
+
+
+def test_planes_of_the_season_are_those_of_all():
+    seen = np.ones((40, 40), bool)
+    seen[:9, :9] = False
+    one = view(3, clear_t0=seen)
+    every, season = res_features.planes_of(one), res_features.season_planes(one)
+    names = res_features.names_of("season", BANDS)
+    assert set(names) <= set(season) and not any("VV_t0" in name or "_g4" in name for name in season)
+    np.testing.assert_array_equal(res_features.columns(season, names), res_features.columns(every, names))

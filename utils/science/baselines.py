@@ -19,6 +19,8 @@ Matrix = NDArray[np.float64]
 Predictor = Callable[["Inputs"], Matrix]
 
 NAMES = ("copy_t0", "linear_gain", "ridge_ctx", "histgbm_ctx", "no_s1", "s1_frozen", "season_only", "histgbm_res")
+IN_EVERY_TABLE = ("copy_t0", "linear_gain", "ridge_ctx", "histgbm_ctx", "no_s1", "s1_frozen", "season_only")
+S1_FEATURES = 10  # last features of `features`: VV and VH of both dates, of the change and of its two means
 VH_WINDOWS_PX = (5, 15, 31)
 _VH_BINS_DB = np.round(np.arange(-12.0, 6.0001, 0.05), 2)
 
@@ -32,6 +34,7 @@ class Inputs:
     bands          names of the n optical bands
     ds1_median_db  median of S1(t1) - S1(t0) over the whole scene, VV and VH, dB
     day_t0, day_t1 of the optical images, None = unknown; facts of the scene, None = those of the sample
+    only           (H, W) pixels to predict: trees leave the others NaN; None = all
     """
 
     s1_t0: Image
@@ -42,6 +45,7 @@ class Inputs:
     day_t0: dt.date | None = None
     day_t1: dt.date | None = None
     facts: SceneFacts | None = None
+    only: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def features(inputs: Inputs, *, use_s1: bool = True) -> Matrix:
 
 def freeze_s1(inputs: Inputs) -> Inputs:
     """The same sample with S1(t1) := S1(t0): what is left of a gain then does not come from the radar."""
-    return Inputs(inputs.s1_t0, inputs.s1_t0, inputs.s2_t0, inputs.bands, (0.0, 0.0))
+    return Inputs(inputs.s1_t0, inputs.s1_t0, inputs.s2_t0, inputs.bands, (0.0, 0.0), only=inputs.only)
 
 
 def _good(sample: Labelled) -> NDArray[np.bool_]:
@@ -98,9 +102,7 @@ def _good(sample: Labelled) -> NDArray[np.bool_]:
     return np.asarray(sample.mask & finite)
 
 
-def draw_pixels(
-    samples: Iterable[Labelled], count: int, pixels: int, seed: int, *, use_s1: bool = True
-) -> tuple[Matrix, Matrix]:
+def draw_pixels(samples: Iterable[Labelled], count: int, pixels: int, seed: int) -> tuple[Matrix, Matrix]:
     """Seeded draw of about `pixels` pixels, the same number from each of `count` samples.
 
     returns  features (N, F) and changes S2(t1) - S2(t0) (N, n)
@@ -113,7 +115,7 @@ def draw_pixels(
         if not where.size:
             continue
         chosen = np.random.default_rng((seed, number)).permutation(where)[:share]
-        planes = features(sample.inputs, use_s1=use_s1)
+        planes = features(sample.inputs)
         change = np.asarray(sample.s2_t1, dtype=np.float64) - sample.inputs.s2_t0
         rows.append(planes.reshape(-1, planes.shape[-1])[chosen])
         targets.append(change.reshape(-1, change.shape[-1])[chosen])
@@ -179,35 +181,59 @@ def fit_histgbm_ctx(
 
     def predict(inputs: Inputs) -> Matrix:
         planes = features(inputs, use_s1=use_s1)
-        flat = planes.reshape(-1, planes.shape[-1])
-        change: Matrix = np.stack([model.predict(flat) for model in models], axis=-1)
-        return copy_t0(inputs) + change.reshape(inputs.s2_t0.shape)
+        wanted = np.ones(planes.shape[:2], bool) if inputs.only is None else inputs.only
+        change: Matrix = np.full(inputs.s2_t0.shape, np.nan)
+        if wanted.any():
+            change[wanted] = np.stack([model.predict(planes[wanted]) for model in models], axis=-1)
+        return copy_t0(inputs) + change
 
     return predict
 
 
-def fit(name: str, samples: Callable[[], Iterable[Labelled]], count: int, pixels: int, seed: int) -> Predictor:
-    """Fit baseline `name` on train samples.
+class Fitter:
+    """Fits baselines on train samples; pixels drawn and trees grown for one serve the others.
 
-    samples  called once, gives the train samples in a fixed order; count is their number
-    raises   ValueError for an unknown name or when nothing can be learned
+    samples  gives the train samples in a fixed order each time it is called; count is their number
+    pixels   that a fitted baseline sees, about; seed of their draw and of the trees
     s1_frozen is histgbm_ctx fitted with radar and then shown S1(t1) := S1(t0); no_s1 never sees radar.
     season_only sees S2(t0) and the calendar, histgbm_res guided radar besides (res_features).
     """
-    if name == "copy_t0":
-        return copy_t0
-    if name == "linear_gain":
-        return fit_linear_gain(samples())
-    if name not in NAMES:
-        raise ValueError(f"unknown baseline {name!r}; there are {', '.join(NAMES)}")
-    if name in res_baselines.FEATURES:
-        return res_baselines.fit(name, samples(), count, pixels, seed)
-    use_s1 = name != "no_s1"
-    x, y = draw_pixels(samples(), count, pixels, seed, use_s1=use_s1)
-    if name == "ridge_ctx":
-        return fit_ridge_ctx(x, y)
-    model = fit_histgbm_ctx(x, y, seed, use_s1=use_s1)
-    return (lambda inputs: model(freeze_s1(inputs))) if name == "s1_frozen" else model
+
+    def __init__(self, samples: Callable[[], Iterable[Labelled]], count: int, pixels: int, seed: int) -> None:
+        self._samples, self._count, self._pixels, self._seed = samples, count, pixels, seed
+        self._rows: tuple[Matrix, Matrix] | None = None
+        self._ctx: Predictor | None = None
+
+    def fit(self, name: str) -> Predictor:
+        """raises  ValueError for an unknown name or when nothing can be learned"""
+        if name not in NAMES:
+            raise ValueError(f"unknown baseline {name!r}; there are {', '.join(NAMES)}")
+        if name == "copy_t0":
+            return copy_t0
+        if name == "linear_gain":
+            return fit_linear_gain(self._samples())
+        if name in res_baselines.FEATURES:
+            return res_baselines.fit(name, self._samples(), self._count, self._pixels, self._seed)
+        x, y = self._drawn()
+        if name == "ridge_ctx":
+            return fit_ridge_ctx(x, y)
+        if name == "no_s1":
+            return fit_histgbm_ctx(x[:, : self._without_s1], y, self._seed, use_s1=False)
+        if self._ctx is None:
+            self._ctx = fit_histgbm_ctx(x, y, self._seed)
+        model = self._ctx
+        return (lambda inputs: model(freeze_s1(inputs))) if name == "s1_frozen" else model
+
+    def _drawn(self) -> tuple[Matrix, Matrix]:
+        if self._rows is None:
+            self._rows = draw_pixels(self._samples(), self._count, self._pixels, self._seed)
+            self._without_s1 = self._rows[0].shape[1] - S1_FEATURES
+        return self._rows
+
+
+def fit(name: str, samples: Callable[[], Iterable[Labelled]], count: int, pixels: int, seed: int) -> Predictor:
+    """One baseline; see Fitter."""
+    return Fitter(samples, count, pixels, seed).fit(name)
 
 
 @dataclass(frozen=True)

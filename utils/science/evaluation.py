@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.science import indices, metrics, severity
+from utils.science.strict_scores import LARGE_CHANGE
 
 Image = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -49,7 +50,7 @@ class Truth:
 
     s2_t0, s2_t1  (H, W, B) reflectance
     mask          (H, W) pixels that score
-    strata        changed, unchanged, burned, unburned and what the caller adds
+    strata        changed, unchanged, changed_05, unchanged_05, burned, unburned and what the caller adds
     difference    index -> (H, W) true dVI
     burned        index -> (H, W) uint8 1/0/255
     sound         index -> (H, W) True where the true index is more than noise at both dates: errors are taken there
@@ -73,12 +74,17 @@ def differences(settings: Settings, s2_t0: Image, s2_t1: Image) -> dict[str, Mat
 def truth_of(
     settings: Settings, s2_t0: Image, s2_t1: Image, mask: Mask, extra: Mapping[str, Mask] | None = None
 ) -> Truth:
-    """Strata of the TRUE pair. Burned is dNBR where B12 is there, else dNDVI (any loss of vegetation counts then)."""
+    """Strata of the TRUE pair. Burned is dNBR where B12 is there, else dNDVI (any loss of vegetation counts then).
+
+    changed_05 is a mean change above 0.05 (no NDVI rule): clear images a few days apart differ by 0.02 without a change
+    """
     good = mask & np.isfinite(s2_t0).all(axis=-1) & np.isfinite(s2_t1).all(axis=-1)
     changed = metrics.changed_mask(s2_t0, s2_t1, settings.bands, settings.changed_threshold)
     difference = differences(settings, s2_t0, s2_t1)
     burned = {name: severity.burned(value, settings.threshold(name)) for name, value in difference.items()}
+    large = np.abs(s2_t1.astype(np.float64) - s2_t0).mean(axis=-1) > LARGE_CHANGE
     strata = {"changed": changed & good, "unchanged": good & ~changed}
+    strata |= {"changed_05": large & good, "unchanged_05": good & ~large}
     if burned:
         main = burned[settings.indices[-1]]
         strata |= {"burned": good & (main == 1), "unburned": good & (main == 0)}
@@ -133,7 +139,7 @@ class Judge:
         strata = {}
         for name in self._scorer.strata:
             figures: dict[str, Any] = self._scorer.scores(name)
-            figures["interval"] = {key: self._scorer.interval(name, key, draws, seed) for key in INTERVAL_FIGURES}
+            figures["interval"] = self._scorer.intervals(name, INTERVAL_FIGURES, draws, seed)
             strata[name] = figures
         burned = {name: self._burned(counts, draws, seed) for name, counts in self._counts.items() if counts.burned}
         result = {"strata": strata, "burned": burned, "missing_pixels": self.missing}

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from utils.science import indices
+from utils.science.similarity import scored_pair, ssim_map, whole_windows
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -22,100 +22,6 @@ Matrix = NDArray[np.float64]
 
 CHANGED_REFLECTANCE = 0.02
 CHANGED_DNDVI = 0.09
-_SSIM_WINDOW, _SSIM_SIGMA, _SSIM_K1, _SSIM_K2 = 11, 1.5, 0.01, 0.03
-
-
-class ShapeError(ValueError):
-    """Arrays do not fit together."""
-
-
-def _pair(prediction: FloatArray, target: FloatArray, mask: Mask | None) -> tuple[Matrix, Matrix, Mask]:
-    """float64 images and the mask of pixels that are finite in all bands of both."""
-    if prediction.ndim != 3 or prediction.shape != target.shape:
-        raise ShapeError(f"expected two images (H, W, B) of one shape, found {prediction.shape} and {target.shape}")
-    good: Mask = np.asarray(np.isfinite(prediction).all(axis=2) & np.isfinite(target).all(axis=2))
-    if mask is not None:
-        if mask.shape != good.shape:
-            raise ShapeError(f"mask {mask.shape} for an image of {good.shape}")
-        good = good & mask
-    return prediction.astype(np.float64), target.astype(np.float64), good
-
-
-def ssim_map(
-    a: FloatArray,
-    b: FloatArray,
-    *,
-    data_range: float = 1.0,
-    window: int = _SSIM_WINDOW,
-    gaussian: bool = True,
-    sample_covariance: bool = False,
-) -> Matrix:
-    """Structural similarity of two planes (H, W) without NaN; outside the image counts as zero (zero padding).
-
-    Biased covariance unless sample_covariance, K1 .01, K2 .03; Gaussian of sigma 1.5 cut at `window`, or a uniform one.
-    Crop window//2 pixels for the map of whole windows. Source: Wang et al. 2004, IEEE TIP 13(4).
-    """
-    half = np.arange(window) - window // 2
-    kernel = np.exp(-(half**2) / (2 * _SSIM_SIGMA**2)) if gaussian else np.ones(window)
-    kernel = kernel / kernel.sum()
-
-    def mean(plane: Matrix) -> Matrix:
-        down = ndimage.correlate1d(plane, kernel, axis=0, mode="constant")
-        return np.asarray(ndimage.correlate1d(down, kernel, axis=1, mode="constant"))
-
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    mean_a, mean_b = mean(first), mean(second)
-    unbias = window**2 / (window**2 - 1) if sample_covariance else 1.0
-    var_a, var_b = unbias * (mean(first * first) - mean_a**2), unbias * (mean(second * second) - mean_b**2)
-    cov = unbias * (mean(first * second) - mean_a * mean_b)
-    c1, c2 = (_SSIM_K1 * data_range) ** 2, (_SSIM_K2 * data_range) ** 2
-    top = (2 * mean_a * mean_b + c1) * (2 * cov + c2)
-    return top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-
-
-def whole_windows(mask: Mask, window: int = _SSIM_WINDOW) -> Mask:
-    """Pixels whose whole window lies inside the image and inside `mask`."""
-    padded = ndimage.minimum_filter(mask.astype(np.uint8), size=window, mode="constant", cval=0)
-    return np.asarray(padded, dtype=bool)
-
-
-def ssim(
-    prediction: FloatArray,
-    target: FloatArray,
-    mask: Mask | None = None,
-    *,
-    padding: str = "valid",
-    data_range: float = 1.0,
-    window: int = _SSIM_WINDOW,
-    gaussian: bool = True,
-    sample_covariance: bool = False,
-) -> float:
-    """Mean SSIM over bands; options as in ssim_map.
-
-    padding  valid: mean of the map where the whole window is valid (this project); zero: mean over all pixels of the
-             zero-padded map, invalid pixels counted as zero (some published scorers)
-    returns  NaN when no window is whole
-    """
-    p, t, good = _pair(prediction, target, mask)
-    p, t = np.where(good[..., None], p, 0.0), np.where(good[..., None], t, 0.0)
-    take = whole_windows(good, window) if padding == "valid" else np.ones_like(good)
-    if padding not in ("valid", "zero"):
-        raise ValueError(f"padding {padding!r}; choose valid or zero")
-    if not take.any():
-        return float("nan")
-
-    def one(band: int) -> float:
-        plane = ssim_map(
-            p[..., band],
-            t[..., band],
-            data_range=data_range,
-            window=window,
-            gaussian=gaussian,
-            sample_covariance=sample_covariance,
-        )
-        return float(plane[take].mean())
-
-    return float(np.mean([one(band) for band in range(p.shape[2])]))
 
 
 def spectral_angle_deg(prediction: FloatArray, target: FloatArray) -> Matrix:
@@ -138,7 +44,7 @@ def changed_mask(
 
     t0, t1  (H, W, B) TRUE reflectance of both dates, bands named by `bands`; without B04 and B08 only the first rule
     """
-    p, t, good = _pair(t0, t1, None)
+    p, t, good = scored_pair(t0, t1, None)
     changed = np.abs(t - p).mean(axis=2) > threshold
     if {"B04", "B08"} <= set(bands):
         names = tuple(bands)
@@ -179,16 +85,16 @@ class Scorer:
         reference  image of t0, the denominator of the change skill; NaN skill without it
         strata     name -> (H, W) mask inside `mask`; `all` is always there
         """
-        p, t, good = _pair(prediction, target, mask)
+        p, t, good = scored_pair(prediction, target, mask)
         r = np.full_like(t, np.nan) if reference is None else reference.astype(np.float64)
         if reference is not None:
             good &= np.isfinite(r).all(axis=2)
-        planes = _pixel_planes(p, t, r, good, self.similarity)
-        for name, member in {"all": good, **(strata or {})}.items():
-            take = good & member
-            totals = np.nansum(planes[take], axis=0) if take.any() else np.zeros(planes.shape[2])
+        planes = np.nan_to_num(_pixel_planes(p, t, r, good, self.similarity)[good])
+        named = {"all": good, **(strata or {})}
+        members = np.stack([np.asarray(member)[good] for member in named.values()]).astype(np.float64)
+        for name, totals in zip(named, members @ planes, strict=True):
             blocks = self._sums.setdefault(name, {})
-            blocks[block] = blocks.get(block, np.zeros_like(totals)) + totals
+            blocks[block] = blocks[block] + totals if block in blocks else totals
 
     @property
     def strata(self) -> tuple[str, ...]:
@@ -213,9 +119,17 @@ class Scorer:
         return result
 
     def interval(self, stratum: str, figure: str, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """95 % block bootstrap interval of a figure; NaN with fewer than two blocks."""
-        count = len(self.bands)
-        return block_interval(self._matrix(stratum), lambda totals: _figures(totals, count)[figure], draws, seed)
+        """95 % block bootstrap interval of one figure; NaN with fewer than two blocks."""
+        return self.intervals(stratum, (figure,), draws, seed)[figure]
+
+    def intervals(
+        self, stratum: str, names: Sequence[str], draws: int = 1000, seed: int = 0
+    ) -> dict[str, tuple[float, float]]:
+        """The same of several figures, of one draw of the blocks."""
+        matrix, count = self._matrix(stratum), len(self.bands)
+        drawn = draw_blocks(matrix, draws, seed)
+        figures = None if drawn is None else _figures(drawn, count)
+        return {name: percentiles(None if figures is None else figures[name]) for name in names}
 
 
 # Columns of a sum: count, angle, angle count, zero norms, SSIM, SSIM count, gradients of both, gradient count, bias,
@@ -294,15 +208,24 @@ def block_interval(
     figure   maps (..., columns) totals to (...) values
     returns  (low, high); NaN with fewer than two blocks or without draws. The same seed gives the same interval.
     """
+    drawn = draw_blocks(sums, draws, seed)
+    return percentiles(None if drawn is None else figure(drawn))
+
+
+def draw_blocks(sums: Matrix, draws: int, seed: int) -> Matrix | None:
+    """(draws, columns) totals of blocks drawn with replacement; None with fewer than two blocks or without draws."""
     if len(sums) < 2 or draws < 1:
+        return None
+    counts = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1.0 / len(sums)), size=draws)
+    return np.asarray(counts.astype(np.float64) @ sums)
+
+
+def percentiles(values: Matrix | None) -> tuple[float, float]:
+    """2.5 and 97.5 % of the finite values; NaN without any."""
+    finite = np.zeros(0) if values is None else values[np.isfinite(values)]
+    if not finite.size:
         return float("nan"), float("nan")
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(sums), np.full(len(sums), 1.0 / len(sums)), size=draws)
-    values = figure(counts.astype(np.float64) @ sums)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return float("nan"), float("nan")
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -37,20 +37,21 @@ def fit(name: str, samples: Iterable[Labelled], count: int, pixels: int, seed: i
         raise ValueError("no train sample has a clear pixel")
     bands = held[0].inputs.bands
     names = res_features.names_of(FEATURES[name], bands)
+    planes_of = res_features.season_planes if name == "season_only" else res_features.planes_of
     share = max(1, pixels // max(count, 1))
 
     def read(pair: tuple[str, str]) -> tuple[res_features.Planes, Matrix, NDArray[np.bool_]]:
         sample = held[int(pair[0])]
         finite = np.isfinite(sample.inputs.s2_t0).all(axis=-1)
         change = np.asarray(sample.s2_t1, dtype=np.float64) - sample.inputs.s2_t0
-        return res_features.planes_of(view_of(sample.inputs)), change, np.asarray(sample.mask & finite)
+        return planes_of(view_of(sample.inputs)), change, np.asarray(sample.mask & finite)
 
     keys = [(str(number), "") for number in range(len(held))]
     rows = strict_rows.draw(keys, lambda _: share, read, names, bands, seed)
     forests = fit_bands(rows.x, rows.y, Recipe(), seed)
 
     def predict(inputs: Inputs) -> Matrix:
-        change = predict_bands(forests, res_features.columns(res_features.planes_of(view_of(inputs)), names))
+        change = predict_bands(forests, res_features.columns(planes_of(view_of(inputs)), names))
         return np.asarray(inputs.s2_t0, dtype=np.float64) + change.reshape(inputs.s2_t0.shape)
 
     return predict

@@ -178,6 +178,11 @@ def planes_of(view: View, guide: Guide | None = None) -> Planes:
     return out | _scene(facts, view.bands) | calendar(view.day_t0, view.day_t1)
 
 
+def season_planes(view: View) -> Planes:
+    """Those of planes_of that the set `season` needs, without the filters of the radar, which take most of the time."""
+    return _optical(view, view.seen_t0) | _scene(scene_facts(view), view.bands) | calendar(view.day_t0, view.day_t1)
+
+
 def _optical(view: View, seen: Mask) -> Planes:
     s2 = np.where(seen[..., None], view.s2_t0, np.nan).astype(np.float64)
     index = ndvi(s2, view.bands)

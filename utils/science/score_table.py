@@ -6,9 +6,11 @@ import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from utils.science import strata
+
 Table = dict[str, Any]
 SCHEMA = "s2cr.scores/1"
-RULES = ("vh_logratio", "all_burned")
+RULES = ("vh_logratio", "all_burned", "none_burned")
 CSV_COLUMNS = ("method", "kind", "truth", "part", "figure", "value", "low", "high")
 
 
@@ -72,7 +74,7 @@ def indices(table: Table) -> tuple[str, ...]:
     return tuple(sorted(names, key=("NDVI", "NBR").index))
 
 
-class _Pieces(list[str]):
+class Pieces(list[str]):
     """What csv.writer writes to: text in memory."""
 
     def write(self, text: str) -> None:
@@ -80,15 +82,18 @@ class _Pieces(list[str]):
 
 
 def csv_text(table: Table) -> str:
-    """Long table: method, kind, truth, part (stratum or burned map), figure, value, low and high of 95 %."""
-    pieces = _Pieces()
+    """Long table: method, kind, truth, part (stratum or burned map), figure, value, low and high of 95 %.
+
+    Strata by lag, source, land class and terrain are in strata_table.csv_text.
+    """
+    pieces = Pieces()
     writer = csv.writer(pieces, lineterminator="\n")
     writer.writerow([*CSV_COLUMNS, *(["note"] if table["facts"]["synthetic"] else [])])
     note = ["synthetic"] if table["facts"]["synthetic"] else []
     for method in table["order"]:
         row = table["methods"][method]
         for truth in truths(table):
-            parts = {**row.get(truth, {}).get("strata", {})}
+            parts = {k: v for k, v in row.get(truth, {}).get("strata", {}).items() if not strata.kind_of(k)}
             parts |= {f"burned_d{i.lower()}": v for i, v in row.get(truth, {}).get("burned", {}).items()}
             for part, figures in parts.items():
                 for name, value in figures.items():
@@ -102,38 +107,42 @@ def _text(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _span(table: Table, method: str, truth: str, part: str, name: str, digits: int, burned: bool = False) -> str:
+def span(
+    table: Table, method: str, truth: str, part: str, name: str, digits: int, *, burned: bool = False,
+    interval: bool = True,
+) -> str:  # fmt: skip
+    """A figure as text, with its 95 % interval where there is one; `-` where it is undefined."""
     group = table["methods"][method].get(truth, {}).get("burned" if burned else "strata", {}).get(part, {})
-    value, interval = group.get(name), group.get("interval", {}).get(name)
+    value, limits = group.get(name), group.get("interval", {}).get(name)
     if value is None:
         return "-"
     text = f"{float(value):.{digits}f}"
-    if interval and None not in interval:
-        text += f" [{float(interval[0]):.{digits}f}, {float(interval[1]):.{digits}f}]"
+    if interval and limits and None not in limits:
+        text += f" [{float(limits[0]):.{digits}f}, {float(limits[1]):.{digits}f}]"
     return text
 
 
 def image_rows(table: Table, truth: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the image scores, as text; copy_t0 first."""
-    strata = [s for s in ("all", "changed", "unchanged", "burned", "under_cloud") if _has(table, truth, s)]
-    skills = [s for s in ("changed", "burned", "under_cloud") if s in strata]
+    shown = [s for s in ("all", "changed", "unchanged", "burned", "under_cloud") if _has(table, truth, s)]
+    skills = [s for s in ("changed", "changed_05", "burned", "under_cloud") if _has(table, truth, s)]
     plain = (("mae", "MAE", 4), ("rmse", "RMSE", 4), ("sam_deg", "SAM deg", 2), ("ssim", "SSIM", 3))
     head = ["method", *(f"skill {_words(s)} [95 %]" for s in skills), "skill unchanged"]
-    head += [*(f"PSNR {_words(s)}" for s in strata), *(title for _, title, _ in plain)]
+    head += [*(f"PSNR {_words(s)}" for s in shown), *(title for _, title, _ in plain)]
     rows = []
     for method in table["order"]:
         if figure(table, method, truth, "all", "mae") is None:
             continue
-        row = [method, *(_span(table, method, truth, stratum, "skill", 2) for stratum in skills)]
+        row = [method, *(span(table, method, truth, stratum, "skill", 2) for stratum in skills)]
         row.append(_text(figure(table, method, truth, "unchanged", "skill"), 2))
-        row += [_text(figure(table, method, truth, stratum, "psnr"), 2) for stratum in strata]
+        row += [_text(figure(table, method, truth, stratum, "psnr"), 2) for stratum in shown]
         row += [_text(figure(table, method, truth, "all", name), digits) for name, _, digits in plain]
         rows.append(row)
     return head, rows
 
 
 def _words(stratum: str) -> str:
-    return stratum.replace("_", " ")
+    return "changed > 0.05" if stratum == "changed_05" else stratum.replace("_", " ")
 
 
 def _has(table: Table, truth: str, stratum: str) -> bool:
@@ -149,7 +158,7 @@ def burned_rows(table: Table, truth: str) -> tuple[list[str], list[list[str]]]:
     for method in table["order"]:
         row = [method]
         for index in indices(table):
-            row.append(_span(table, method, truth, index, "f1", 2, burned=True))
+            row.append(span(table, method, truth, index, "f1", 2, burned=True))
             row += [_text(burned_figure(table, method, truth, index, n), 2) for n in ("iou", "kappa", "area_bias")]
             slope = table["methods"][method].get(truth, {}).get("burned", {}).get(index, {}).get("difference", {})
             row.append(_text(slope.get("slope"), 2))

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, field_validator
 
 from utils.workflow.schema_base import Direction, Floats, Integers, Pols, Ratio, Section, Strings, as_tuple, key
+from utils.workflow.schema_evaluate import Evaluate
 from utils.workflow.schema_hpc import Hpc
 from utils.workflow.schema_import import ImportData
 from utils.workflow.schema_preprocess import Dem, Preprocess, Snap, Speckle
@@ -285,21 +286,6 @@ class Burned(Section):
     dnbr_edges: Floats = key((-0.25, -0.10, 0.10, 0.27, 0.44, 0.66), "Class edges of dNBR (Key and Benson).")
     dndvi_burned: float = key(0.09, "Burned above this dNDVI.")
     dnbr_burned: float = key(0.10, "Burned above this dNBR.")
-
-
-class Evaluate(Section):
-    """Scores (stages evaluate, compare, report)."""
-
-    truth_dir: str | None = key(
-        None, "Folder with the hidden clear t1 of a generated scene; {scene} for the default.", "path"
-    )
-    baselines: Strings = key(("copy_t0", "linear_gain", "histgbm_ctx", "season_only"), "Rivals in every table.")
-    baseline_pixels: int = key(60000, "Pixels that a fitted baseline sees.", ge=100)
-    bootstrap: int = key(1000, "Draws of the block bootstrap.", ge=0)
-    seed: int = key(7, "Seed of the bootstrap and of baseline sampling.", ge=0)
-    changed_threshold: float = key(
-        0.02, "Mean absolute change of reflectance that makes a pixel changed.", "reflectance", gt=0
-    )
 
 
 class Report(Section):

@@ -246,9 +246,9 @@ _ALL = (
         "pred/, dataset/",
         "reports/evaluate.json",
         upstream=("predict", "split", "normalise"),
-        slice=("evaluate", "burned", "report.synthetic", "train.runs"),
-        external=("evaluate.truth_dir",),
-        version=2,
+        slice=("evaluate", "burned", "report.synthetic", "train.runs", "preprocess.dem.path"),
+        external=("evaluate.truth_dir", "evaluate.class_raster", "evaluate.dem_raster", "preprocess.dem.path"),
+        version=3,
     ),
     Stage(
         "compare",
