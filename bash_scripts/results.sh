@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The chain from import to report on the real sample sets below S2CR_DATA; prints the scores of each, whatever they are;
-# then the strict split, whose folds are kept, and its table in docs/results.md.
+# then burned-area maps of the real fires beside the known figures, the strict split, whose folds are kept, and its table in docs/results.md.
 root=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 # shellcheck source=bash_scripts/lib.sh
 . "$root/bash_scripts/lib.sh"
@@ -13,5 +13,7 @@ for name in ${SETS:-belgium finland two_dates}; do
     ./s2cr plan "$conf" --check 2>/dev/null || make --no-print-directory all CONF="$conf" ALLOW=all
     ./s2cr scores "$conf"
 done
+say "== fires"
+[ ! -d "$S2CR_DATA/fires" ] || ./s2cr fires "$S2CR_DATA/fires"
 [ -n "${SETS:-}" ] || ./s2cr strict confs/strict_belgium.yaml confs/strict_finland.yaml --places --page docs/results.md
 [ -n "${SETS:-}" ] || PYTHONPATH=$root "${S2CR_ENV:-.venv}/bin/python" -m bench results

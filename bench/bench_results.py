@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,25 @@ def _strict(name: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _fires() -> list[dict[str, Any]]:
+    """How far F1 of the maps of the real fires is from the known figures; nothing where S2CR_DATA has no fires."""
+    from utils.io import fires
+    from utils.science import fire_scores
+
+    folder = Path(os.environ.get("S2CR_DATA", "")) / "fires"
+    rows = []
+    for name in fire_scores.REFERENCE if folder.is_dir() else ():
+        fire = fires.read(folder, name)
+        change = fire_scores.differences(fire.before, fire.after)
+        rows += fire_scores.rows(name, change, fire.perimeter, fire.grid.pixel_area_m2())
+    return [
+        {"name": f"fires_{row['fire']}_{row['map'].split()[0]}_f1_off_known", "value": row["off"], "unit": "-",
+         "limit": fire_scores.TOLERANCE, "better": "lower"}
+        for row in rows if row["off"] is not None
+    ]  # fmt: skip
+
+
 def figures() -> list[dict[str, Any]]:
     """All figures; FileNotFoundError when `make results` has not run."""
     methods = [figure for name in ("belgium", "finland", "two_dates") for figure in _methods(name)]
-    return _copies() + methods + [figure for name in ("belgium", "finland") for figure in _strict(name)]
+    return _copies() + methods + _fires() + [figure for name in ("belgium", "finland") for figure in _strict(name)]

@@ -14,6 +14,7 @@ OTHERS = {
     "doctor": "what this machine lacks, with remedies",
     "fetch_dem": "height tiles of the area into raw/dem",
     "fetch_orbits": "precise orbits of the pairs into raw/orbits",
+    "fires": "burned-area maps of real fires against perimeters and dNBR",
     "from_names": "search and download for fixed Sentinel-2 products",
     "models": "list the models with parameters and cost",
     "plan": "stages fresh or stale, and why",

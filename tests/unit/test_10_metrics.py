@@ -99,6 +99,30 @@ def test_change_skill_by_hand():
     assert metrics.change_skill(np.full((2, 2, 1), 0.6), t1, t0, ones) == pytest.approx(-3)
 
 
+def test_compiled_loops_equal_the_formulas_in_arrays():
+    generator = np.random.default_rng(5)
+    t0, t1, p = (generator.uniform(-0.05, 0.6, (5, 31, 23)).astype(np.float32).transpose(1, 2, 0) for _ in range(3))
+    t1[:8] = t0[:8] + 0.001
+    t1[3, 4], p[5, 6, 2], t0[7, 7, 0], t1[9, 9] = np.nan, np.inf, np.nan, 0.0
+    mask = generator.random((31, 23)) < 0.8
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a, b, r = (image.astype(np.float64) for image in (p, t1, t0))
+        cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        good = mask & np.isfinite(a).all(-1) & np.isfinite(b).all(-1) & np.isfinite(r).all(-1)
+        change = np.abs(b - r).mean(-1)
+    own = metrics.spectral_angle_deg(p, t1)
+    np.testing.assert_allclose(own, np.where(np.isfinite(a).all(-1), angle, np.nan), atol=1e-9)
+    assert np.isnan(own[3, 4]) and np.isnan(own[5, 6]) and np.isnan(own[9, 9])
+    skill = 1 - np.square(a - b)[good].sum() / np.square(r - b)[good].sum()
+    assert metrics.change_skill(p, t1, t0, mask) == pytest.approx(skill, rel=1e-12)
+    assert metrics.score(p, t1, mask, reference=t0)["skill"] == pytest.approx(skill, rel=1e-12)
+    names = ("B02", "B03", "B05", "B06", "B12")
+    np.testing.assert_array_equal(metrics.changed_mask(t0, t1, names), np.isfinite(change) & (change > 0.02))
+    assert np.isnan(metrics.change_skill(p, t1, t0, np.zeros_like(mask)))
+    assert np.isnan(metrics.change_skill(p, t0, t0, mask))
+
+
 def test_pooling_is_over_pixels_not_a_mean_of_tiles():
     scorer = metrics.Scorer(["B04"])
     ones = np.ones((2, 2), bool)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.science import indices
-from utils.science.similarity import scored_pair, ssim_map, whole_windows
+from utils.science import indices, score_kernels
+from utils.science.similarity import finite_pixels, matching, scored_pair, ssim_map, whole_windows
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -26,11 +26,14 @@ CHANGED_DNDVI = 0.09
 
 def spectral_angle_deg(prediction: FloatArray, target: FloatArray) -> Matrix:
     """(H, W) angle between spectra in degrees; NaN where one of them has norm zero or is not finite."""
-    p, t = prediction.astype(np.float64), target.astype(np.float64)
-    norms = np.linalg.norm(p, axis=-1) * np.linalg.norm(t, axis=-1)
-    safe = norms > 0
-    cosine = (p * t).sum(axis=-1) / np.where(safe, norms, 1.0)
-    return np.where(safe, np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))), np.nan)
+    out = np.empty(target.shape[:-1])
+    score_kernels.angles_deg(_rows(prediction), _rows(target), out.reshape(-1))
+    return out
+
+
+def _rows(image: FloatArray) -> Matrix:
+    """(pixels, B) float64 in one piece; a view where the image is that already."""
+    return np.ascontiguousarray(image, dtype=np.float64).reshape(-1, image.shape[-1])
 
 
 def changed_mask(
@@ -44,13 +47,15 @@ def changed_mask(
 
     t0, t1  (H, W, B) TRUE reflectance of both dates, bands named by `bands`; without B04 and B08 only the first rule
     """
-    p, t, good = scored_pair(t0, t1, None)
-    changed = np.abs(t - p).mean(axis=2) > threshold
+    matching(t0, t1)
+    change = np.empty(t0.shape[:2])
+    score_kernels.mean_change(_rows(t0), _rows(t1), change.reshape(-1))
+    changed = change > threshold
     if {"B04", "B08"} <= set(bands):
         names = tuple(bands)
-        first, second = (indices.ndvi(indices.stack_to_bands(image, names)) for image in (p, t))
+        first, second = (indices.ndvi(indices.stack_to_bands(image, names)) for image in (t0, t1))
         changed |= np.abs(np.nan_to_num(first - second)) > dndvi
-    return np.asarray(changed & good)
+    return np.asarray(changed & np.isfinite(change))
 
 
 def psnr_from_mse(mse: Any) -> Any:
@@ -88,7 +93,7 @@ class Scorer:
         p, t, good = scored_pair(prediction, target, mask)
         r = np.full_like(t, np.nan) if reference is None else reference.astype(np.float64)
         if reference is not None:
-            good &= np.isfinite(r).all(axis=2)
+            good &= finite_pixels(r)
         planes = np.nan_to_num(_pixel_planes(p, t, r, good, self.similarity)[good])
         named = {"all": good, **(strata or {})}
         members = np.stack([np.asarray(member)[good] for member in named.values()]).astype(np.float64)
@@ -248,5 +253,9 @@ def score(
 
 
 def change_skill(prediction: FloatArray, target: FloatArray, reference: FloatArray, mask: Mask) -> float:
-    """S = 1 - SSE(prediction)/SSE(reference) over the pixels of `mask`; 0 = no better than copying t0."""
-    return score(prediction, target, mask, reference=reference)["skill"]
+    """S = 1 - SSE(prediction)/SSE(reference) over the pixels of `mask` that are finite in all three; 0 = no better than
+    copying t0, NaN where copying is exact or nothing is left."""
+    matching(prediction, target, mask)
+    images = (_rows(prediction), _rows(target), _rows(reference))
+    own, copied = score_kernels.squared_errors(*images, np.ascontiguousarray(mask).reshape(-1))
+    return float(1.0 - _divide(own, copied))

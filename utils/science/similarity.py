@@ -20,16 +20,26 @@ class ShapeError(ValueError):
     """Arrays do not fit together."""
 
 
-def scored_pair(prediction: FloatArray, target: FloatArray, mask: Mask | None) -> tuple[Matrix, Matrix, Mask]:
-    """float64 images and the mask of pixels that are finite in all bands of both."""
+def matching(prediction: FloatArray, target: FloatArray, mask: Mask | None = None) -> None:
+    """raises  ShapeError unless both are images (H, W, B) of one shape, and the mask (H, W) is of theirs"""
     if prediction.ndim != 3 or prediction.shape != target.shape:
         raise ShapeError(f"expected two images (H, W, B) of one shape, found {prediction.shape} and {target.shape}")
-    good: Mask = np.asarray(np.isfinite(prediction).all(axis=2) & np.isfinite(target).all(axis=2))
-    if mask is not None:
-        if mask.shape != good.shape:
-            raise ShapeError(f"mask {mask.shape} for an image of {good.shape}")
-        good = good & mask
-    return prediction.astype(np.float64), target.astype(np.float64), good
+    if mask is not None and mask.shape != target.shape[:2]:
+        raise ShapeError(f"mask {mask.shape} for an image of {target.shape[:2]}")
+
+
+def scored_pair(prediction: FloatArray, target: FloatArray, mask: Mask | None) -> tuple[Matrix, Matrix, Mask]:
+    """float64 images and the mask of pixels that are finite in all bands of both."""
+    matching(prediction, target, mask)
+    p, t = prediction.astype(np.float64), target.astype(np.float64)
+    good = finite_pixels(p) & finite_pixels(t)
+    return p, t, good if mask is None else good & mask
+
+
+def finite_pixels(image: FloatArray) -> Mask:
+    """(H, W) True where all bands of (H, W, B) are finite. The sum of a pixel is, exactly then: much quicker."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.isfinite(np.einsum("...b->...", image)))
 
 
 def _moments(a: FloatArray, b: FloatArray, kernel: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix, Matrix]:
