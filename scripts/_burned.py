@@ -13,7 +13,6 @@ from scripts._context import Context
 from utils.io import class_raster, map_pictures, mosaics, pictures, raster
 from utils.science import area, indices, severity
 from utils.science import index_uncertainty as uncertainty
-from utils.science.area_errors import AreaModel
 from utils.science.grid import Grid, Window
 from utils.workflow.files import atomic_json
 
@@ -116,14 +115,19 @@ def _probabilities(
             "burned": _areas.area_model(pieces, (threshold,)),
             "severity": _areas.area_model(pieces, tables.edges[name]),
         }
-        made = {part: area.expected(moved, sigma, area_m2, model, observed) for part, (model, _) in models.items()}
+        percent = Percent(grid.shape)
+        looks = {"burned": percent.burned, "severity": percent.classes}
+        made = {
+            part: area.expected(moved, sigma, area_m2, model, observed, looks[part])
+            for part, (model, _) in models.items()
+        }
         counted = severity.area_ha(severity.burned(moved, threshold), area_m2, 2)[1]
         item.data[name.lower()]["expected"] = {
             "of": image.name, "counted_ha": round(counted, 4), "errors": models["burned"][1],
             **{part: [one.to_json() for one in areas] for part, areas in made.items()},
             "model": {part: model.to_json() for part, (model, _) in models.items()},
         }  # fmt: skip
-        planes += _percent(moved, sigma, models["burned"][0], models["severity"][0], observed)
+        planes += percent.planes
         names += [f"{name}_BURNED", f"{name}_LIKELIEST", f"{name}_CLASS"]
     path = item.output(ctx.layout.maps(run, pair_id) / "severity_probability.tif")
     units = "percent, percent, class of the largest probability"
@@ -155,30 +159,19 @@ def _difference(
     return change, sigma, observed
 
 
-def _percent(
-    change: NDArray[np.floating],
-    sigma: NDArray[np.floating],
-    two: AreaModel,
-    many: AreaModel,
-    observed: NDArray[np.bool_],
-) -> list[NDArray[np.uint8]]:
-    """Per cent burned, per cent of the likeliest class, and its code; 255 = no data."""
-    out = [np.full(change.shape, 255, np.uint8) for _ in range(3)]
-    for top in range(0, change.shape[0], _STRIPE_ROWS):
-        rows = slice(top, top + _STRIPE_ROWS)
-        burned, classes = (
-            np.where(
-                observed[rows],
-                uncertainty.class_probabilities(change[rows], sigma[rows], model.edges),
-                model.probabilities(change[rows], sigma[rows]),
-            )
-            for model in (two, many)
-        )
-        known = np.isfinite(classes[0])
-        out[0][rows] = uncertainty.percent(burned[1])
-        out[1][rows] = uncertainty.percent(np.where(known, classes.max(axis=0), np.nan))
-        out[2][rows] = np.where(known, np.nan_to_num(classes).argmax(axis=0), 255)
-    return out
+class Percent:
+    """Per cent burned, per cent of the likeliest class, and its code; 255 = no data. Filled in stripes."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.planes = [np.full(shape, 255, np.uint8) for _ in range(3)]
+
+    def burned(self, rows: slice, shares: NDArray[np.float64]) -> None:
+        self.planes[0][rows] = uncertainty.percent(shares[1])
+
+    def classes(self, rows: slice, shares: NDArray[np.float64]) -> None:
+        known = np.isfinite(shares[0])
+        self.planes[1][rows] = uncertainty.percent(np.where(known, shares.max(axis=0), np.nan))
+        self.planes[2][rows] = np.where(known, np.nan_to_num(shares).argmax(axis=0), 255)
 
 
 # -- words ---------------------------------------------------------------------------------------------------------------

@@ -101,13 +101,6 @@ class Pair:
             part = self.grid.window(Window(first, 0, last - first, self.grid.cols))
             yield slice(top, end), slice(top - first, end - first), part
 
-    def changed(self, model: change.ChangeModel, image: Callable[[Grid], Image]) -> Codes:
-        """Change map of an image against t0, in stripes with a halo: the same codes as in one piece."""
-        out = np.full(self.grid.shape, change.NODATA, np.uint8)
-        for rows, inner, part in self.stripes(change.HALO_PX):
-            out[rows] = model.apply(change.absolute_difference(self.t0(part), image(part)))[inner]
-        return out
-
     def radar(self, threshold_db: float) -> Codes:
         """Change map of VH, in stripes."""
         folder, window = self.ctx.conf.preprocess.sar_folder, self.ctx.conf.change.vh_window_px
@@ -125,8 +118,10 @@ class Pair:
 def make(ctx: Context, item: Any, detector: Detector, runs: list[str]) -> None:
     """Maps, scores and picture of one pair."""
     pair = Pair(ctx, item.id, detector.bands)
-    maps = {"truth": pair.changed(detector.model, pair.truth)}
-    maps |= {run: pair.changed(detector.model, pair.simulated(run)) for run in runs}
+    test = samples.load_index(ctx.layout.dataset_set("test"))
+    chosen = [sample for sample in test.samples if sample.pair == item.id]
+    scored = _areas.numbered_blocks(chosen, pair.grid.shape) >= 0
+    maps, facts = _detect(pair, detector, runs, scored)
     if detector.vh_db is not None:
         maps["radar"] = pair.radar(detector.vh_db)
     if not (maps["truth"] != change.NODATA).any():
@@ -137,38 +132,45 @@ def make(ctx: Context, item: Any, detector: Detector, runs: list[str]) -> None:
         tags = ctx.tags("1 changed, 0 unchanged, 255 nodata", [], PAIR=item.id, MODEL=name)
         path = item.output(ctx.layout.change(name, item.id) / "change.tif")
         class_raster.write(path, codes, pair.grid, "CHANGE", NAMES, COLOURS, tags)
-    test = samples.load_index(ctx.layout.dataset_set("test"))
-    chosen = [sample for sample in test.samples if sample.pair == item.id]
-    scored = _areas.numbered_blocks(chosen, pair.grid.shape) >= 0
-    item.data |= _scores(ctx, pair, maps, scored)
+    own = {name: codes for name, codes in maps.items() if name != "truth"}
+    item.data |= facts | {
+        "maps": {name: change.map_figures(maps["truth"], codes, scored) for name, codes in own.items()}
+    }
     _picture(ctx, item, maps, pair)
 
 
-def _scores(ctx: Context, pair: Pair, maps: dict[str, Codes], scored: NDArray[np.bool_]) -> dict[str, Any]:
-    """Images beside copy_t0, and maps against that of the true pair, on test ground."""
-    runs = [name for name in maps if name not in ("truth", "radar")]
+def _detect(
+    pair: Pair, detector: Detector, runs: list[str], scored: NDArray[np.bool_]
+) -> tuple[dict[str, Codes], dict[str, Any]]:
+    """Change maps of the true pair and of every run, and scores of the images beside copy_t0 on test ground.
+
+    In stripes with a halo: the same codes as in one piece, every raster read once.
+    """
+    maps = {name: np.full(pair.grid.shape, change.NODATA, np.uint8) for name in ("truth", *runs)}
     sums = {name: {stratum: np.zeros(2) for stratum in STRATA} for name in ("copy_t0", *runs)}
-    true = maps["truth"]
-    agreed, total = 0, 0
-    for rows, _, part in pair.stripes(0):
-        before, after = pair.t0(part), pair.truth(part)
-        mask, seen = scored[rows], true[rows]
-        strata = {"all": mask, "changed": mask & (seen == 1), "unchanged": mask & (seen == 0)}
-        images = {"copy_t0": before, **{run: pair.simulated(run)(part) for run in runs}}
+    counts = np.zeros(3)  # test pixels, changed ones, and those on which the threshold of evaluate says the same
+    for rows, inner, part in pair.stripes(change.HALO_PX):
+        before = pair.t0(part)
+        images = {"truth": pair.truth(part), **{run: pair.simulated(run)(part) for run in runs}}
         for name, image in images.items():
+            maps[name][rows] = detector.model.apply(change.absolute_difference(before, image))[inner]
+        seen = maps["truth"][rows]
+        strata = {"all": seen != change.NODATA, "changed": seen == 1, "unchanged": seen == 0}
+        after = images["truth"][:, inner]
+        for name, parts in sums.items():
+            image = images.get(name, before)[:, inner]
             for stratum, where in strata.items():
-                sums[name][stratum] += change.image_sums(image, after, where & (seen != change.NODATA))
-        moved = metrics.changed_mask(
-            np.moveaxis(before, 0, -1), np.moveaxis(after, 0, -1), pair.bands, ctx.conf.evaluate.changed_threshold
-        )
-        agreed += int(((seen == 1) == moved)[mask & (seen != change.NODATA)].sum())
-        total += int((mask & (seen != change.NODATA)).sum())
-    return {
+                parts[stratum] += change.image_sums(image, after, where & scored[rows])
+        first, second = np.moveaxis(before[:, inner], 0, -1), np.moveaxis(after, 0, -1)
+        moved = metrics.changed_mask(first, second, pair.bands, pair.ctx.conf.evaluate.changed_threshold)
+        known = strata["all"] & scored[rows]
+        counts += [known.sum(), (strata["changed"] & known).sum(), (((seen == 1) == moved) & known).sum()]
+    total = int(counts[0])
+    return maps, {
         "truth": "hidden" if pair.hidden else "observed", "test_pixels": total,
-        "changed_share": float((true[scored & (true != 255)] == 1).mean()) if total else None,
-        "agrees_with_threshold": agreed / total if total else None,
+        "changed_share": counts[1] / total if total else None,
+        "agrees_with_threshold": counts[2] / total if total else None,
         "images": {name: {stratum: change.image_figures(part) for stratum, part in made.items()} for name, made in sums.items()},
-        "maps": {name: change.map_figures(true, codes, scored) for name, codes in maps.items() if name != "truth"},
     }  # fmt: skip
 
 

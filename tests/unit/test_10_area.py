@@ -155,9 +155,9 @@ def test_sum_of_decays_by_all_pairs() -> None:
     rows, cols = (axis.ravel() for axis in np.indices(spread.shape))
     lag = np.hypot(rows[:, None] - rows[None], cols[:, None] - cols[None])
     expected = float(spread.ravel() @ np.exp(-lag / 3.0) @ spread.ravel())
-    assert area_errors.decaying_sum(spread, 3.0) == pytest.approx(expected, rel=1e-9)
+    assert area_errors.decaying_sum(area_errors.doubt_of(spread), 3.0) == pytest.approx(expected, rel=1e-9)
     covariance = Covariance(0.1, 0.5, 0.4, 3.0)
-    inner, common = covariance.variances(spread)
+    inner, common = covariance.variances(area_errors.doubt_of(spread))
     assert inner == pytest.approx(0.5 * expected + 0.4 * float((spread**2).sum()))
     assert common == pytest.approx(0.1 * spread.sum() ** 2)
     assert covariance.at(np.array([0.0, 3.0])).tolist() == pytest.approx([1.0, 0.1 + 0.5 / math.e])
@@ -166,7 +166,7 @@ def test_sum_of_decays_by_all_pairs() -> None:
     some = np.random.default_rng(0).choice(wide.size, 300, replace=False)
     lag = np.hypot(rows[some, None] - rows[None], cols[some, None] - cols[None])
     expected = float((wide.ravel()[some] * (np.exp(-lag / 20.0) @ wide.ravel())).sum()) * wide.size / 300
-    assert area_errors.decaying_sum(wide, 20.0) == pytest.approx(expected, rel=0.06)
+    assert area_errors.decaying_sum(area_errors.doubt_of(wide), 20.0) == pytest.approx(expected, rel=0.06)
 
 
 def test_a_planted_covariance_is_found_again() -> None:
@@ -188,7 +188,7 @@ def test_a_planted_covariance_is_found_again() -> None:
         print(f"lag {lag:.0f} px: {float(found.at(np.array([lag]))[0]):.3f}, law {wanted:.3f} (limit 0.1)")
         assert float(found.at(np.array([lag]))[0]) == pytest.approx(wanted, abs=0.1)
     totals = [float((y - p).sum()) for _, p, y in pieces]
-    spread = [math.sqrt(sum(found.variances(np.sqrt(p * (1 - p))))) for _, p, _ in pieces]
+    spread = [math.sqrt(sum(found.variances(area_errors.doubt_of(np.sqrt(p * (1 - p)))))) for _, p, _ in pieces]
     ratio = float(np.mean(np.square(np.array(totals) / spread)))
     assert ratio == pytest.approx(1.0, abs=0.15)
 
@@ -251,6 +251,23 @@ def test_observed_pixels_are_not_calibrated_and_err_alone() -> None:
     assert seen.ha == pytest.approx(2.0) and made.ha == pytest.approx(4 / (1 + math.exp(-2)))
     assert seen.high_ha - seen.ha == pytest.approx(1.96 * math.sqrt(400 * 0.25) / 100, rel=1e-3)
     assert made.high_ha - made.low_ha > 2 * (seen.high_ha - seen.low_ha)
+
+
+def test_stripes_do_not_change_the_expected_area(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    difference, sigma = rng.normal(0.1, 0.1, (300, 700)), rng.uniform(0.02, 0.1, (300, 700))
+    edges = (0.0, 0.1, 0.3)
+    shares = np.zeros((4, 300, 700))
+
+    def visit(rows: slice, p: np.ndarray) -> None:
+        shares[:, rows] = p
+
+    whole = area.expected(difference, sigma, PIXEL_M2, area_errors.assumed(edges), None, visit)
+    assert shares.sum(axis=(1, 2)) / 100 == pytest.approx([one.ha for one in whole])
+    monkeypatch.setattr(area, "_STRIPE_ROWS", 10)  # 9 rows: whole cells of 3
+    parts = area.expected(difference, sigma, PIXEL_M2, area_errors.assumed(edges))
+    for one, other in zip(whole, parts):
+        assert (other.ha, other.low_ha, other.high_ha) == pytest.approx((one.ha, one.low_ha, one.high_ha), rel=1e-9)
 
 
 def test_expected_area_leaves_holes_out_and_sums_to_the_mapped_area() -> None:

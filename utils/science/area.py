@@ -10,23 +10,23 @@ Three estimators for three situations:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
-from utils.science import severity
-from utils.science.area_errors import AreaModel
-from utils.science.index_uncertainty import class_probabilities
+from utils.science import area_errors, severity
+from utils.science.area_errors import AreaModel, Doubt
 
 Matrix = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.floating]
 Z95 = 1.959963984540054
-_STRIPE_ROWS = 512
+_STRIPE_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def clustered(counts: Matrix, weights: Matrix, total_ha: float) -> list[Area]:
     off = counts[:, used] - rates[None] * counts[:, used].sum(axis=2, keepdims=True)
     pulls = (off * (weights[used] / rows[used])[None, :, None]).sum(axis=1)  # (B, k)
     error = np.sqrt(blocks / (blocks - 1) * (pulls**2).sum(axis=0))
-    width = float(student.ppf(0.975, blocks - 1))
+    width = float(stdtrit(blocks - 1, 0.975))
     shares = _shares(counts.sum(axis=0), weights)
     return [_area(float(p), width * float(e), total_ha) for p, e in zip(shares, error, strict=True)]
 
@@ -151,8 +151,9 @@ def expected(
     pixel_area_m2: Matrix,
     model: AreaModel,
     observed: Mask | None = None,
+    visit: Callable[[slice, Matrix], None] | None = None,
 ) -> list[Area]:
-    """Expected area of every class of `model.edges`, and its interval.
+    """Expected area of every class of `model.edges`, and its interval; in stripes, memory is that of the two images.
 
     Hectares sum the calibrated probabilities of all pixels. The variance is that of errors that hang together as on
     validation ground; its common part rests on few scenes, so that it counts with Student's t of their number:
@@ -162,29 +163,33 @@ def expected(
     pixel_area_m2  (rows, 1) area of a pixel in each row
     observed       pixels that were seen, not simulated: their probability is not calibrated, their errors (noise of the
                    sensor) are independent
+    visit          is given rows and their class probabilities (classes, rows, W), NaN = no data
     """
     area_ha = np.broadcast_to(pixel_area_m2, difference.shape) / 10_000.0
-    count = len(model.edges) + 1
+    count, step = len(model.edges) + 1, area_errors.cell_step(difference.shape)
     sums, noise = np.zeros(count), np.zeros(count)
-    spread = np.zeros((count, *difference.shape), np.float32)
-    for top in range(0, difference.shape[0], _STRIPE_ROWS):
-        part = slice(top, top + _STRIPE_ROWS)
-        seen = np.zeros(difference[part].shape, bool) if observed is None else observed[part]
-        p = np.nan_to_num(model.probabilities(difference[part], sigma[part]))
-        bare = np.nan_to_num(class_probabilities(difference[part], sigma[part], model.edges))
-        p = np.where(seen, bare, p)
-        doubt = np.sqrt(np.maximum(p * (1 - p), 0.0)) * area_ha[part]
-        sums += (p * area_ha[part]).sum(axis=(1, 2))
-        noise += (doubt**2 * seen).sum(axis=(1, 2))
-        spread[:, part] = np.where(seen, 0.0, doubt)
-    wide = float(student.ppf(0.975, model.scenes)) if model.scenes else Z95
+    doubts: list[list[Doubt]] = [[] for _ in range(count)]
+    stripe = step * max(1, _STRIPE_ROWS // step)
+    for top in range(0, difference.shape[0], stripe):
+        part = slice(top, min(top + stripe, difference.shape[0]))
+        seen = None if observed is None else observed[part]
+        p = model.probabilities(difference[part], sigma[part], seen)
+        if visit is not None:
+            visit(part, p)
+        for code, share in enumerate(np.nan_to_num(p)):
+            sums[code] += float((share * area_ha[part]).sum())
+            spread = np.sqrt(np.maximum(share * (1 - share), 0.0)) * area_ha[part]
+            if seen is not None:
+                noise[code] += float((spread[seen] ** 2).sum())
+                spread = np.where(seen, 0.0, spread)
+            doubts[code].append(area_errors.doubt_of(spread, step))
+    wide = float(stdtrit(model.scenes, 0.975)) if model.scenes else Z95
     found = []
-    for code in range(count):
-        inner, common = model.covariances[code].variances(spread[code])
+    for code, parts in enumerate(doubts):
+        cells = np.concatenate([one.cells for one in parts])
+        doubt = Doubt(sum(one.total for one in parts), sum(one.squares for one in parts), cells, step)
+        inner, common = model.covariances[code].variances(doubt)
         half = math.sqrt(Z95**2 * (inner + noise[code]) + wide**2 * common)
-        found.append(
-            Area(
-                float(sums[code]), max(0.0, float(sums[code]) - half), min(float(sums.sum()), float(sums[code]) + half)
-            )
-        )
+        ha = float(sums[code])
+        found.append(Area(ha, max(0.0, ha - half), min(float(sums.sum()), ha + half)))
     return found

@@ -82,31 +82,50 @@ class Covariance:
         lag = np.asarray(lag_px, dtype=np.float64)
         return np.asarray(self.common + self.smooth * np.exp(-lag / self.range_px) + self.white * (lag == 0))
 
-    def variances(self, spread: FloatArray) -> tuple[float, float]:
-        """Variance of the sum of e over a grid: without the common part, and of the common part.
-
-        spread  (H, W) s, or s times the area of a pixel; 0 where nothing is summed
-        """
-        white = self.white * float((np.asarray(spread, dtype=np.float64) ** 2).sum())
-        return white + self.smooth * decaying_sum(spread, self.range_px), self.common * float(spread.sum()) ** 2
+    def variances(self, doubt: Doubt) -> tuple[float, float]:
+        """Variance of the sum of e over ground: without the common part, and of the common part."""
+        smooth = self.smooth * decaying_sum(doubt, self.range_px)
+        return self.white * doubt.squares + smooth, self.common * doubt.total**2
 
 
-def decaying_sum(spread: FloatArray, range_px: float) -> float:
-    """sum_ij s_i s_j exp(-h_ij / range) over a grid.
+@dataclass(frozen=True)
+class Doubt:
+    """Sums of s (or of s times the area of a pixel) over ground: all that a variance needs.
 
-    Summed over square cells of at most 1/256 of the longer side by a convolution; within a cell errors count as equal,
-    which makes the sum a little too large, never too small by more than the decay across a cell.
+    total, squares  sum of s and of s^2; cells: (rows, cols) sums of s over squares of step_px pixels
     """
-    step = max(1, math.ceil(max(spread.shape) / _MOST_CELLS))
+
+    total: float
+    squares: float
+    cells: Matrix
+    step_px: int
+
+
+def cell_step(shape: tuple[int, ...]) -> int:
+    """Side of the cells, in pixels, so that the longer side has at most 256."""
+    return max(1, math.ceil(max(shape) / _MOST_CELLS))
+
+
+def doubt_of(spread: FloatArray, step_px: int | None = None) -> Doubt:
+    """Sums of a grid of s (H, W), 0 where nothing is summed. Stripes of whole cells can be stacked: cells below one another."""
+    step = step_px or cell_step(spread.shape)
     rows, cols = (-(-n // step) for n in spread.shape)
     padded = np.zeros((rows * step, cols * step))
     padded[: spread.shape[0], : spread.shape[1]] = spread
     cells = padded.reshape(rows, step, cols, step).sum(axis=(1, 3))
+    return Doubt(float(cells.sum()), float((padded**2).sum()), cells, step)
+
+
+def decaying_sum(doubt: Doubt, range_px: float) -> float:
+    """sum_ij s_i s_j exp(-h_ij / range) over a grid, by a convolution of its cells.
+
+    Within a cell errors count as equal, which makes the sum a little too large where the range is not far above the cell.
+    """
+    cells, step = doubt.cells, doubt.step_px
     size = tuple(fft.next_fast_len(2 * n, real=True) for n in cells.shape)
     along = [np.minimum(np.arange(n), n - np.arange(n)) * step for n in size]
     kernel = np.exp(-np.hypot(along[0][:, None], along[1][None, :]) / range_px)
-    spectrum = fft.rfft2(cells, size)
-    around = fft.irfft2(spectrum * fft.rfft2(kernel, size), size)[:rows, :cols]
+    around = fft.irfft2(fft.rfft2(cells, size) * fft.rfft2(kernel, size), size)[: cells.shape[0], : cells.shape[1]]
     return max(0.0, float((cells * around).sum()))
 
 
@@ -121,7 +140,7 @@ def measure(pieces: Sequence[Piece]) -> Covariance:
     """
     top, bottom = np.zeros(len(LAGS_PX)), np.zeros(len(LAGS_PX))
     square = spread_square = 0.0
-    scenes: dict[str, list[tuple[float, Matrix]]] = {}
+    scenes: dict[str, list[tuple[float, Doubt]]] = {}
     for group, p, y in pieces:
         known = np.isfinite(p) & np.isfinite(y)
         e = np.where(known, y - p, 0.0).astype(np.float64)
@@ -132,7 +151,7 @@ def measure(pieces: Sequence[Piece]) -> Covariance:
                 if lag < a.shape[0]:
                     top[number] += (a[lag:] * a[:-lag]).sum()
                     bottom[number] += (b[lag:] * b[:-lag]).sum()
-        scenes.setdefault(group, []).append((float(e.sum()), s))
+        scenes.setdefault(group, []).append((float(e.sum()), doubt_of(s)))
     if spread_square <= 0:
         raise ValueError("no validation pixel is in doubt")
     good = bottom > 1e-3 * bottom.max() if bottom.max() > 0 else np.zeros(len(LAGS_PX), bool)
@@ -158,14 +177,14 @@ def _decay(lags: Matrix, rho: Matrix) -> tuple[float, float]:
     return best[1], best[2]
 
 
-def _common(scenes: dict[str, list[tuple[float, Matrix]]], inner: Covariance) -> float:
+def _common(scenes: dict[str, list[tuple[float, Doubt]]], inner: Covariance) -> float:
     """What the errors of whole scenes vary by beyond the other two parts, in units of the squared sum of s."""
     excess = doubt = 0.0
     for parts in scenes.values():
         seen = sum(total for total, _ in parts) ** 2
-        expected = sum(inner.variances(s)[0] for _, s in parts)
+        expected = sum(inner.variances(part)[0] for _, part in parts)
         excess += seen - expected
-        doubt += sum(float(s.sum()) for _, s in parts) ** 2
+        doubt += sum(part.total for _, part in parts) ** 2
     return max(0.0, excess / doubt) if doubt > 0 else 0.0
 
 
@@ -182,11 +201,17 @@ class AreaModel:
     pixels: int
     scenes: int
 
-    def probabilities(self, difference: FloatArray, sigma: FloatArray) -> Matrix:
-        """(classes, H, W) calibrated probability of each class, summing to 1; NaN where an input is."""
-        above = [
-            c.apply(at_least(difference, sigma, edge)) for c, edge in zip(self.calibrations, self.edges, strict=True)
-        ]
+    def probabilities(
+        self, difference: FloatArray, sigma: FloatArray, observed: NDArray[np.bool_] | None = None
+    ) -> Matrix:
+        """(classes, H, W) probability of each class, summing to 1; NaN where an input is.
+
+        observed  pixels that were seen, not simulated: theirs are not calibrated
+        """
+        above = []
+        for one, edge in zip(self.calibrations, self.edges, strict=True):
+            bare = at_least(difference, sigma, edge)
+            above.append(one.apply(bare) if observed is None else np.where(observed, bare, one.apply(bare)))
         return ladder(above)
 
     def to_json(self) -> dict[str, Any]:
