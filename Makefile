@@ -20,7 +20,7 @@ submit_options = $(if $(HPC),--hpc $(HPC)) $(if $(DRY_RUN),--dry-run) $(ARGS)
 
 .PHONY: help env demo test test-faults lint types docs docs-check bench results clean-demo plan submit doctor area \
   make_scene find_images search download fetch_orbits fetch_dem preprocess preprocess_s1 preprocess_s2 import_data import multitemporal tile tile_check build_dataset split normalise \
-  train predict mosaic mosaic_truth indices burned evaluate compare report dataset all \
+  train predict mosaic mosaic_truth indices burned landclass change evaluate compare report dataset all \
   find_image download_image download_images_from_s2name convert_sent1 convert_sent2 tiling test_tiling split_dataset train_model \
   mosaic_predictions mosaic_gt download_to_split geojson_2_wkt s2_minmax get_s2_minmax compare_engines
 
@@ -60,7 +60,7 @@ submit: env ## STAGES="preprocess_s1 tile train" as batch jobs on Slurm or PBS (
 	@$(s2cr) submit $(submit_options) $(CONF) $(STAGES)
 
 ## Chains (CONF=confs/yours.yaml)
-all: compare report ## every stage up to the report
+all: compare landclass change report ## every stage up to the report
 dataset: split ## everything from the search to the split
 import: import_data ## bring your own rasters into the layout
 
@@ -109,8 +109,12 @@ mosaic_truth: split ## the same for the observed t1
 	@$(s2cr) mosaic_truth $(CONF)
 indices: mosaic mosaic_truth ## vegetation and burn index maps
 	@$(s2cr) indices $(CONF)
-burned: indices ## burned area and severity maps
+burned: indices ## burned area and severity maps, hectares with intervals
 	@$(s2cr) burned $(CONF)
+landclass: burned ## land classes, and where severity goes wrong: by class, slope, aspect
+	@$(s2cr) landclass $(CONF) $(ARGS)
+change: mosaic mosaic_truth ## change maps without labels: PCA with k-means, VH with Otsu's threshold
+	@$(s2cr) change $(CONF) $(ARGS)
 evaluate: predict ## scores beside the baselines
 	@$(s2cr) evaluate $(CONF)
 compare: mosaic mosaic_truth ## pictures side by side

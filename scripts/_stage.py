@@ -43,7 +43,7 @@ _SUBFOLDERS = {
     "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "multitemporal": ("preprocessed/sentinel1_mt",),
     "tile": ("tiles",), "build_dataset": ("dataset/all",),
     "split": ("dataset/train", "dataset/val", "dataset/test"), "normalise": ("norm",), "train": ("runs",), "predict": ("pred",), "mosaic": ("mosaic",),
-    "evaluate": ("reports",), "indices": ("maps",), "burned": ("maps",),
+    "evaluate": ("reports",), "indices": ("maps",), "burned": ("maps",), "landclass": ("landclass",), "change": ("change",),
 }  # fmt: skip
 
 

@@ -277,6 +277,7 @@ def write(
     scale: float | None = None,
     offset: float | None = None,
     resampling: str = "AVERAGE",
+    colours: Sequence[tuple[int, int, int]] = (),
 ) -> None:
     """Write a GeoTIFF, whole or not at all.
 
@@ -285,6 +286,7 @@ def write(
     tags        metadata; `units` is added as UNITS
     cog         Cloud Optimized GeoTIFF with overviews, made with `resampling` (AVERAGE, NEAREST)
     scale       stored with offset: value = stored * scale + offset
+    colours     colour of each code from 0, of a raster of one uint8 band
     raises      ValueError on shape or type, DiskError when the disk is full
     """
     array = array[None] if array.ndim == 2 else array
@@ -297,6 +299,11 @@ def write(
     describe(memory, grid, band_names, nodata, all_tags, scale, offset)
     for number, plane in enumerate(array, start=1):
         memory.GetRasterBand(number).WriteArray(np.ascontiguousarray(plane))
+    if colours:
+        table = gdal.ColorTable()
+        for code, colour in enumerate(colours):
+            table.SetColorEntry(code, colour)
+        memory.GetRasterBand(1).SetColorTable(table)
     options = creation_options(array.dtype, grid.rows, grid.cols, cog)
     if cog:
         options.append(f"OVERVIEW_RESAMPLING={resampling}")

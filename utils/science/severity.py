@@ -67,6 +67,27 @@ def burned(difference: NDArray[np.floating], threshold: float) -> Codes:
     return np.where(valid, np.where(valid, values, 0.0) > threshold, NODATA).astype(np.uint8)
 
 
+def stable_offset(difference: NDArray[np.floating], threshold: float, rounds: int = 50) -> float:
+    """Median difference of stable pixels, those that are no farther than the burned threshold from it on either side.
+
+    The threshold is applied to what the last median left, from the median of all pixels on, until nothing moves: a season
+    that shifts the whole image is found, and neither fires nor regrowth pull at it while less than half of the ground
+    is burned. 0 without a pixel.
+    """
+    known = np.asarray(difference, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    if not known.size:
+        return 0.0
+    offset = float(np.median(known))
+    for _ in range(rounds):
+        stable = known[np.abs(known - offset) <= threshold]
+        moved = float(np.median(stable)) if stable.size else offset
+        if moved == offset:
+            break
+        offset = moved
+    return offset
+
+
 def confusion(truth: Codes, predicted: Codes, classes: int, mask: NDArray[np.bool_] | None = None) -> Matrix:
     """(classes, classes) float64 counts, rows truth; pixels where either is NODATA (or mask False) left out.
 

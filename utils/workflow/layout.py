@@ -81,6 +81,13 @@ class Layout:
     def maps(self, run: str, pair_id: str) -> Path:
         return self.work / "maps" / run / pair_id
 
+    def landclass(self, pair_id: str) -> Path:
+        return self.work / "landclass" / pair_id
+
+    def change(self, run: str, pair_id: str) -> Path:
+        """Folder of the change maps of a run; run `truth` holds those of the true pair, `radar` those of Sentinel-1."""
+        return self.work / "change" / run / pair_id
+
     @property
     def reports(self) -> Path:
         return self.work / "reports"

@@ -1,8 +1,8 @@
 """Every configuration key: type, default, unit and one sentence. The only place that knows them all.
 
 Strict pydantic models: an unknown key, a wrong type or a non-finite number is an error. `docs/config.md` and
-`confs/default.yaml` are generated from here; preprocessing is in schema_preprocess.py, import in schema_import.py, batch
-jobs in schema_hpc.py.
+`confs/default.yaml` are generated from here; preprocessing is in schema_preprocess.py, import in schema_import.py, maps
+in schema_maps.py, batch jobs in schema_hpc.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from utils.workflow.schema_base import Direction, Floats, Integers, Pols, Ratio,
 from utils.workflow.schema_evaluate import Evaluate
 from utils.workflow.schema_hpc import Hpc
 from utils.workflow.schema_import import ImportData
+from utils.workflow.schema_maps import Burned, Change, Landclass
 from utils.workflow.schema_preprocess import Dem, Preprocess, Snap, Speckle
 
 __all__ = ["Dem", "Floats", "Hpc", "Integers", "Preprocess", "Ratio", "Section", "Snap", "Speckle", "Strings", "key"]
@@ -278,16 +279,6 @@ class Strict(Section):
     inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", "pixels", ge=100)
 
 
-class Burned(Section):
-    """Burned area and severity (stages indices, burned)."""
-
-    indices: Strings = key(("NDVI", "NBR"), "Indices to map; those whose bands are missing are left out.")
-    dndvi_edges: Floats = key((0.09, 0.14, 0.22, 0.34, 0.44), "Lower edges of low .. extreme severity from dNDVI.")
-    dnbr_edges: Floats = key((-0.25, -0.10, 0.10, 0.27, 0.44, 0.66), "Class edges of dNBR (Key and Benson).")
-    dndvi_burned: float = key(0.09, "Burned above this dNDVI.")
-    dnbr_burned: float = key(0.10, "Burned above this dNBR.")
-
-
 class Report(Section):
     """The page to look at (stage report)."""
 
@@ -322,6 +313,8 @@ class Conf(Section):
     train: Training = key(Training(), "Training.")
     predict: Predict = key(Predict(), "Prediction.")
     burned: Burned = key(Burned(), "Burned area.")
+    landclass: Landclass = key(Landclass(), "Land classes.")
+    change: Change = key(Change(), "Change detection.")
     evaluate: Evaluate = key(Evaluate(), "Evaluation.")
     strict: Strict = key(Strict(), "Strict split.")
     report: Report = key(Report(), "Report.")
