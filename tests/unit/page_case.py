@@ -1,0 +1,82 @@
+"""A finished made-up work directory with everything that the page may show, and its report.html."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from click.testing import CliRunner
+
+from scripts.__main__ import main
+from tests.unit import tiny_judged
+from utils.io import mosaics, raster
+from utils.workflow.files import atomic_json
+
+STAGES = ("mosaic", "mosaic_truth", "indices", "burned", "evaluate", "compare", "report")
+UNCERTAINTY = {
+    "temperature": dict.fromkeys(tiny_judged.BANDS, 1.1),
+    "strata": {
+        "all": {"pixels": 4321, "coverage": {"68": 0.671, "95": 0.948}, "ause": 0.123, "ause_constant": 0.456},
+        "changed": {"pixels": 99, "coverage": {"68": 0.5, "95": 0.8}, "ause": None, "ause_constant": 0.2},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """The finished work directory and its page."""
+
+    conf: Path
+    work: Path
+
+    @property
+    def path(self) -> Path:
+        return self.work / "reports/report.html"
+
+    @property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    def json(self, name: str) -> dict[str, Any]:
+        return dict(json.loads((self.work / name).read_text()))
+
+
+def call(*arguments: str) -> None:
+    """Run a stage in this process; it must end with 0."""
+    result = CliRunner().invoke(main, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+
+
+def build(folder: Path) -> Page:
+    """Everything up to the report; run `good` predicts a sigma, and says of its pair DOMAIN=outside."""
+    conf = tiny_judged.build(folder)
+    conf.write_text(conf.read_text().replace("evaluate: {", "evaluate: {baselines: [copy_t0, linear_gain], "))
+    page = Page(conf, folder / "work")
+    for path in (page.work / "pred/good").glob("*.tif"):
+        facts, image = raster.info(path), raster.read(path)
+        raster.write(path, image, facts.grid, band_names=facts.band_names, nodata=np.nan, tags={"DOMAIN": "outside"})
+    atomic_json(page.work / "runs/good/model_card.json", {
+        "model": "resunet", "parameters": 23757, "train_samples": 2, "model_sha256": "ab" * 32,
+        "versions": {"keras": "3.15.1"}, "uncertainty": UNCERTAINTY,
+    })  # fmt: skip
+    tiny_judged._manifests(conf)
+    for stage in STAGES[:-1]:
+        call(stage, str(conf))
+    add_doubts(page.work / "mosaic/good/p001")
+    call("report", str(conf))
+    return page
+
+
+def add_doubts(folder: Path) -> None:
+    """sigma.tif, 0.05 in all bands, and abstain.tif, the left half, beside the mosaic."""
+    spread = np.full((len(tiny_judged.BANDS), *tiny_judged.GRID.shape), 0.05, np.float32)
+    names = [f"sigma_{band}" for band in tiny_judged.BANDS]
+    mosaics.write_reflectance(folder / "sigma.tif", spread, tiny_judged.GRID, names, {"SYNTHETIC": "yes"})
+    abstain = np.zeros(tiny_judged.GRID.shape, np.uint8)
+    abstain[:, :48] = 1
+    raster.write(folder / "abstain.tif", abstain, tiny_judged.GRID, band_names=("ABSTAIN",), nodata=255)
