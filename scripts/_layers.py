@@ -80,6 +80,15 @@ class PairViews:
         """Reader of a raster of values as they are."""
         return lambda grid: raster.read_on_grid(path, grid)
 
+    def percent(self, path: Path, band: str) -> Callable[[Grid], Image]:
+        """Reader of a band of whole per cent, 255 = no data, as shares."""
+
+        def read(grid: Grid) -> Image:
+            stored = raster.read_on_grid(path, grid, [band], fill=255)
+            return np.where(stored == 255, np.nan, stored / 100.0)
+
+        return read
+
     def _stored(self, path: Path, bands: tuple[str, ...] | None = None) -> Callable[[Grid], Image]:
         return lambda grid: mosaics.read_reflectance(path, bands or self.bands, grid)
 
@@ -222,15 +231,20 @@ class PairViews:
         """Standard deviation and where not to use the image."""
         views, path, abstain = [], self._mosaic(run, "sigma.tif"), self._mosaic(run, "abstain.tif")
         if path.is_file():
-            spread = self.see.mean(self._stored(path, tuple(raster.info(path).band_names))).mean(axis=0)
+            facts = raster.info(path)
+            of = {"composite.tif": " of the composite; observed pixels have that of the sensor"}.get(
+                facts.tags.get("SIGMA_OF", ""), ""
+            )
+            spread = self.see.mean(self._stored(path, tuple(facts.band_names))).mean(axis=0)
             views.append(View(
                 f"sigma:{run}", f"{run}: sigma", group, pictures.ramp(spread, 0.0, pictures.SIGMA_MAX, "spread"),
-                "Standard deviation that the run expects of its error, mean over bands.", ramp=("spread", "0", "0.1 reflectance"),
+                f"Standard deviation that the run expects of its error, mean over bands{of}.", ramp=("spread", "0", "0.1 reflectance"),
             ))  # fmt: skip
         if abstain.is_file():
+            limit = raster.info(abstain).tags.get("MAX_SIGMA", "")
             views.append(self.codes(
                 f"abstain:{run}", f"{run}: abstain", group, abstain, pictures.ABSTAIN_RGB, ("use", "do not use"),
-                "Where the image should not be used: too uncertain, or radar was filled in; grey is no data.",
+                f"Where the image should not be used: too uncertain{f' (sigma over {limit})' if limit else ''}, or radar was filled in; grey is no data.",
             ))  # fmt: skip
         return views
 

@@ -38,7 +38,29 @@ def map_views(views: PairViews, run: str, words: str) -> list[View]:
 
 
 def _probabilities(views: PairViews, run: str, words: str, group: str) -> list[View]:
-    found: list[View] = []
+    """How likely burned, and how sure the severity class is; empty where the run tells no sigma."""
+    path = views.ctx.layout.maps(run, views.pair_id) / "severity_probability.tif"
+    if not path.is_file():
+        return []
+    bands, found = raster.info(path).band_names, []
+    for index, table, _, _ in TABLES:
+        for band, name, text in (
+            (
+                f"{index}_BURNED",
+                f"burned {table}, probability",
+                f"Probability that {table} is over the threshold, from sigma",
+            ),
+            (
+                f"{index}_LIKELIEST",
+                f"severity {table}, certainty",
+                f"Probability of the likeliest severity class of {table}, from sigma",
+            ),
+        ):
+            if band in bands:
+                share = views.see.mean(views.percent(path, band))[0]
+                picture = pictures.ramp(share, 0.0, 1.0, "share")
+                key, caption = f"{band}:{run}", f"{text}, {words}; grey is no data."
+                found.append(View(key, f"{name} {words}", group, picture, caption, ramp=("share", "0", "1")))
     return found
 
 

@@ -61,17 +61,18 @@ def _losses(ctx: Context, table: dict[str, Any]) -> list[str]:
 
 
 def _domains(ctx: Context) -> Iterator[tuple[str, list[str]]]:
-    """Run -> pairs whose predictions carry DOMAIN=outside, read from one tile or mosaic of each pair."""
+    """Run -> pairs whose predictions carry DOMAIN=outside, read from a tile, the mosaic or rows of each pair."""
     index = load_index(ctx.layout.dataset_set("all"))
     first = {sample.pair: sample.id for sample in reversed(index.samples)}
     for run in ctx.conf.train.runs:
         outside = []
         for pair, sample in sorted(first.items()):
-            places = (
+            rows = sorted((ctx.layout.work / "scene" / run.name / pair).glob("rows_*.tif"))[:1]
+            mosaic, tile = (
                 ctx.layout.mosaic(run.name, pair) / "prediction.tif",
-                *(ctx.layout.pred(run.name) / f"{s}.tif" for s in [sample]),
+                ctx.layout.pred(run.name) / f"{sample}.tif",
             )
-            tags = [raster.info(path).tags.get("DOMAIN") for path in places if path.is_file()]
+            tags = [raster.info(path).tags.get("DOMAIN") for path in (mosaic, tile, *rows) if path.is_file()]
             if "outside" in tags:
                 outside.append(pair)
         yield run.name, outside

@@ -223,7 +223,50 @@ def _areas(ctx: Context) -> list[str]:
         ]
         text = f"Hectares from {title}{mark}"
         body += [f"<h3>{text}</h3>", html.table(["map", "burned ha", *words], rows, label=text)]
+        body += _area_intervals(found, title, mark)
     return body
+
+
+ESTIMATES = ("clustered", "stratified", "bootstrap")
+
+
+def _area_intervals(found: Mapping[str, Mapping[str, Any]], title: str, mark: str) -> list[str]:
+    """Burned hectares of each map by every estimator that stage burned could use; empty where there is none."""
+    rows, said = [], []
+    for name, data in found.items():
+        judged, expected = data.get("reference", {}), data.get("expected", {})
+        made = [judged.get("burned", {}).get(one) for one in ESTIMATES] + [expected.get("burned")]
+        cells = [_hectares(one[1]) if isinstance(one, list) else "-" for one in made]
+        true = judged.get("true_ha")
+        if set(cells) != {"-"}:
+            rows.append([_map_words(name), f"{data['burned_ha']:.1f}", *cells, "-" if true is None else f"{true:.1f}"])
+        why = [judged.get("missing"), *(one for one in made if isinstance(one, str)), expected.get("errors")]
+        said += [f"{_map_words(name)}: {text}" for text in why if text]
+    if not rows:
+        return []
+    head = [
+        "map",
+        "counted ha",
+        "blocks ha [95 %]",
+        "stratified ha [95 %]",
+        "bootstrap ha [95 %]",
+        "from sigma ha [95 %]",
+        "true ha",
+    ]
+    text = f"Burned hectares from {title} with 95 % intervals{mark}"
+    words = (
+        "Counted: pixels of the map. Blocks, stratified, bootstrap: corrected by the true map on test ground. From sigma: expected, from "
+        "the probabilities of all pixels, without any truth."
+    )
+    notes = [html.details("Notes on the intervals", html.bullets(said))] if said else []
+    return [f"<h3>{text}</h3>", html.paragraph(words, "soft"), html.table(head, rows, label=text), *notes]
+
+
+def _hectares(one: Mapping[str, Any]) -> str:
+    """12.3 [10.1, 14.6] of an area with bounds."""
+    if one["low_ha"] is None or one["high_ha"] is None:
+        return f"{one['ha']:.1f}"
+    return f"{one['ha']:.1f} [{one['low_ha']:.1f}, {one['high_ha']:.1f}]"
 
 
 def _place(order: Sequence[str], name: str) -> int:

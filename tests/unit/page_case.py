@@ -68,6 +68,7 @@ def build(folder: Path) -> Page:
     for stage in STAGES[:-1]:
         call(stage, str(conf))
     add_doubts(page.work / "mosaic/good/p001")
+    add_probabilities(page.work)
     call("report", str(conf))
     return page
 
@@ -80,3 +81,32 @@ def add_doubts(folder: Path) -> None:
     abstain = np.zeros(tiny_judged.GRID.shape, np.uint8)
     abstain[:, :48] = 1
     raster.write(folder / "abstain.tif", abstain, tiny_judged.GRID, band_names=("ABSTAIN",), nodata=255)
+
+
+AREA = {"ha": 21.25, "low_ha": 18.5, "high_ha": 24.0}
+NO_AREA = {"ha": 40.19, "low_ha": 37.4, "high_ha": 42.9}
+
+
+def add_probabilities(work: Path) -> None:
+    """severity_probability.tif, 25 % burned at the left half and no data at the right; hectares with intervals."""
+    percent = np.full((3, *tiny_judged.GRID.shape), 255, np.uint8)
+    percent[0, :, :48], percent[1, :, :48], percent[2, :, :48] = 25, 75, 2
+    names = [f"DNBR_{name}" for name in ("BURNED", "LIKELIEST", "CLASS")]
+    path = work / "maps/good/p001/severity_probability.tif"
+    raster.write(path, percent, tiny_judged.GRID, band_names=names, nodata=255)
+    manifest = work / "manifests/burned.json"
+    facts = json.loads(manifest.read_text())
+    for item in facts["items"].values():
+        for index in ("dndvi", "dnbr"):
+            for name in ("reference", "expected"):
+                item["data"].get(index, {}).pop(name, None)
+    facts["items"]["good/p001"]["data"]["dnbr"] |= {
+        "reference": {
+            "truth": "hidden", "true_ha": 21.4, "burned": {
+                "clustered": [NO_AREA, AREA], "stratified": "a map class with area has fewer than two samples",
+                "bootstrap": [NO_AREA, {"ha": 20.0, "low_ha": None, "high_ha": None}],
+            },
+        },
+        "expected": {"of": "composite.tif", "burned": [NO_AREA, AREA], "errors": "measured on 10 validation pixels"},
+    }  # fmt: skip
+    atomic_json(manifest, facts)

@@ -123,6 +123,15 @@ def test_hectares_are_those_of_the_manifest_truth_first(page: page_case.Page, ta
         assert row[2 : 2 + len(data["class_ha"])] == [f"{value:.1f}" for value in data["class_ha"]]
 
 
+def test_intervals_of_the_area(tables: Tables) -> None:
+    head, *rows = tables.rows["Burned hectares from dNBR with 95 % intervals (synthetic)"]
+    assert [row[0] for row in rows] == ["p001, good"], "only maps that have an interval"
+    row = dict(zip([cell.replace("\xa0", " ") for cell in head], rows[0], strict=True))
+    assert row["blocks ha [95 %]"] == row["from sigma ha [95 %]"] == "21.2 [18.5, 24.0]"
+    assert row["stratified ha [95 %]"] == "-" and row["bootstrap ha [95 %]"] == "20.0" and row["true ha"] == "21.4"
+    assert "Burned hectares from dNDVI with 95 % intervals (synthetic)" not in tables.rows
+
+
 def test_severity_and_burned_agree_with_the_file(page: page_case.Page, tables: Tables) -> None:
     figures = page.json("reports/evaluate.json")["methods"]["good"]["hidden"]["burned"]["NBR"]
     head, *rows = tables.rows[
@@ -171,6 +180,10 @@ def test_layers_hold_what_the_rasters_hold(page: page_case.Page) -> None:
     assert (abstain[:, :48] == pictures.ABSTAIN_RGB[1]).all() and (abstain[:, 48:] == pictures.ABSTAIN_RGB[0]).all()
     middle = pictures.ramp(np.full((1, 1), 0.05), 0.0, pictures.SIGMA_MAX, "spread")[0, 0].astype(int)
     assert np.abs(picture(text, "good: sigma").astype(int) - middle).max() <= 3
+    share = picture(text, "burned dNBR, probability simulated by good").astype(int)
+    quarter = pictures.ramp(np.full((1, 1), 0.25), 0.0, 1.0, "share")[0, 0].astype(int)
+    assert np.abs(share[:, :44] - quarter).max() <= 4 and np.abs(share[:, 52:] - pictures.NODATA_RGB).max() <= 4
+    assert "fewer than two samples" in text and "measured on 10 validation pixels" in text
     burned = picture(text, "burned dNBR of the truth")
     assert (burned[12:48, 10:26] == pictures.BURNED_RGB[1]).all() and (burned[:4] == pictures.BURNED_RGB[0]).all()
     for name in ("S2 t0", "S1 change", "S2 t1 observed", "S2 t1 hidden truth", "good: t1 simulated", "good: composite",
