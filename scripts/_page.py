@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from scripts import _page_limits, _page_provenance, _page_scores
+from scripts import _page_burned, _page_limits, _page_provenance, _page_scores
 from scripts._context import Context
 from scripts._layers import PairViews, View
 from scripts._layers_maps import all_views, main_views
@@ -29,7 +29,7 @@ def parts(ctx: Context) -> list[str]:
         ("Maps", _maps(ctx)),
         ("Scores", _page_scores.scores(ctx, table)),
         ("Strata", _page_scores.strata(ctx, table)),
-        ("Burned area and severity", _page_scores.burned(ctx, table)),
+        ("Burned area and severity", _page_burned.burned(ctx, table)),
         ("Uncertainty", _page_scores.uncertainty(ctx, table)),
         ("Limits", _page_limits.limits(ctx, warnings)),
         ("Split", _page_provenance.split(_json(ctx, "dataset/split.json"))),

@@ -1,60 +1,29 @@
-"""Scores, strata, burned area and uncertainty of report.html, from evaluate.json and the manifest of burned."""
+"""Scores, strata and uncertainty of report.html, from evaluate.json and the model cards."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts._context import Context
 from scripts._page_provenance import card_of
+from scripts._page_tables import Table, against, best_cells, count, leading, span, synthetic
 from utils.io import html, html_chart
-from utils.science import score_table, severity
+from utils.science import score_table
 
-Table = dict[str, Any]
 FLOOR = -1.5  # skills below it become an arrow in the chart
-SMALLER = ("MAE", "RMSE", "SAM deg")
-INDICES = (("NDVI", "dNDVI"), ("NBR", "dNBR"))
-
-
-def _mark(ctx: Context) -> str:
-    return " (synthetic)" if ctx.conf.report.synthetic else ""
-
-
-def _against(truth: str) -> str:
-    return "the hidden clear t1, pixels under cloud too" if truth == "hidden" else "clear pixels of the observed t1"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
-
-
-def leading(cell: str) -> float | None:
-    """The number that a cell starts with; None for a dash."""
-    return None if cell in ("-", "") else float(cell.split(maxsplit=1)[0])
-
-
-def best_cells(rows: Sequence[Sequence[str]], head: Sequence[str]) -> list[tuple[int, int]]:
-    """The best cell of each column: smallest error, bias next to 0, slope next to 1, else the largest."""
-    cells = []
-    for column, title in enumerate(head[1:], start=1):
-        found = {i: value for i, row in enumerate(rows) if (value := leading(row[column])) is not None}
-        if title in SMALLER:
-            found = {i: -value for i, value in found.items()}
-        elif "bias" in title or "slope" in title:
-            found = {i: -abs(value - ("slope" in title)) for i, value in found.items()}
-        if found:
-            target = max(found.values())
-            cells += [(i, column) for i, value in found.items() if value == target]
-    return cells
+FIRST = ("all", "changed", "unchanged", "changed_05", "unchanged_05", "burned", "unburned", "under_cloud")
+WORDS = {"changed_05": "changed over 0.05", "unchanged_05": "changed up to 0.05"}
 
 
 def scores(ctx: Context, table: Table) -> list[str]:
     """Charts and tables of all methods, copy_t0 first."""
-    facts, mark = table["facts"], _mark(ctx)
+    facts, mark = table["facts"], synthetic(ctx)
     body = [
         html.paragraph(
-            f"{facts['samples']} {facts['set']} samples of {_count(facts['pairs'], 'pair')} in {_count(facts['blocks'], 'block')}; rivals fitted on "
+            f"{facts['samples']} {facts['set']} samples of {count(facts['pairs'], 'pair')} in {count(facts['blocks'], 'block')}; rivals fitted on "
             f"{facts['train_samples']} training samples. Changed means a mean change over {facts['changed_threshold']} or "
             "|dNDVI| over 0.09 of the true pair. Skill is 1 minus squared error over that of copy_t0. Bold is best of its column.",
             "soft",
@@ -63,8 +32,10 @@ def scores(ctx: Context, table: Table) -> list[str]:
     ]
     for truth in reversed(score_table.truths(table)):
         head, rows = score_table.image_rows(table, truth)
-        title = f"Image, against {_against(truth)}{mark}"
+        title = f"Image, against {against(truth)}{mark}"
         body += [f"<h3>{title}</h3>", html.table(head, rows, best=best_cells(rows, head), label=title)]
+    notes = [f"{name}: {row['note']}." for name, row in table["methods"].items() if row.get("note")]
+    body += [html.paragraph(text, "soft") for text in notes]
     left = [f"{name}: {row['skipped']}" for name, row in table["methods"].items() if "skipped" in row]
     if left:
         body.append(html.paragraph("Not judged: " + "; ".join(left), "soft"))
@@ -85,7 +56,7 @@ def _charts(table: Table, mark: str) -> str:
             html_chart.intervals(f"F1 of the burned map, d{index}{mark}", _marks(table, truth, "burned", index, "f1"))
         )
     text = (
-        f"Dots are values against {_against(truth)}, lines their 95 % intervals; runs of this project in the warm colour, rivals in "
+        f"Dots are values against {against(truth)}, lines their 95 % intervals; runs of this project in the warm colour, rivals in "
         "the blue one. The dashed line is copying t0 for skill, and nothing found for F1."
     )
     return html.paragraph(text, "soft") + f"<div class=charts>{''.join(drawn)}</div>"
@@ -119,28 +90,44 @@ def _rasters(table: Table, mark: str) -> list[str]:
     return [f"<h3>{title}</h3>", html.table(head, rows, label=title)]
 
 
+def stratum_words(name: str) -> str:
+    """Name of a stratum for people."""
+    return WORDS.get(name, name.replace("_", " ").replace(":", ": "))
+
+
+def ordered(names: set[str]) -> list[str]:
+    """Strata of the true pair in a fixed order, then those of a kind (lag, source, class, slope ...) by their figures."""
+
+    def place(name: str) -> tuple[int, str, list[tuple[int, str]]]:
+        first = FIRST.index(name) if name in FIRST else len(FIRST)
+        kind, _, label = name.partition(":")
+        return first, kind, [(int(digits or 0), word) for digits, word in re.findall(r"(\d+)|(\D+)", label)]
+
+    return sorted(names, key=place)
+
+
 def strata(ctx: Context, table: Table) -> list[str]:
     """Every stratum that evaluate found, a row each, with the skill and the error of every method."""
     body = []
     for truth in reversed(score_table.truths(table)):
         methods = [m for m in table["order"] if table["methods"][m].get(truth, {}).get("strata")]
-        names = list(dict.fromkeys(s for m in methods for s in table["methods"][m][truth]["strata"]))
+        names = ordered({s for m in methods for s in table["methods"][m][truth]["strata"]})
         rows = {"skill": [], "mae": []}  # type: dict[str, list[list[str]]]
         for name in names:
             found = [table["methods"][m][truth]["strata"].get(name, {}) for m in methods]
             pixels = max((float(f.get("pixels") or 0) for f in found), default=0.0)
             blocks = max((float(f.get("blocks") or 0) for f in found), default=0.0)
             if pixels:
-                start = [name.replace("_", " "), f"{pixels:.0f}", f"{blocks:.0f}"]
-                rows["skill"].append([*start, *(_span(f, "skill", 2) for f in found)])
-                rows["mae"].append([*start, *(_span(f, "mae", 4) for f in found)])
+                start = [stratum_words(name), f"{pixels:.0f}", f"{blocks:.0f}"]
+                rows["skill"].append([*start, *(span(f, "skill", 2) for f in found)])
+                rows["mae"].append([*start, *(span(f, "mae", 4) for f in found)])
         if not rows["skill"]:
             continue
-        head, mark = ["stratum", "pixels", "blocks", *methods], _mark(ctx)
-        title = f"Skill [95 %] by stratum, against {_against(truth)}{mark}"
+        head, mark = ["stratum", "pixels", "blocks", *methods], synthetic(ctx)
+        title = f"Skill [95 %] by stratum, against {against(truth)}{mark}"
         best = {key: _best_of_rows(found, 3, largest=key == "skill") for key, found in rows.items()}
         body += [f"<h3>{title}</h3>", html.table(head, rows["skill"], best=best["skill"], label=title)]
-        title = f"Mean absolute error [95 %] by stratum, against {_against(truth)}{mark}"
+        title = f"Mean absolute error [95 %] by stratum, against {against(truth)}{mark}"
         body.append(html.details(title, html.table(head, rows["mae"], best=best["mae"], label=title)))
     words = "Strata are of the true pair, so that no method chooses its own. Bold is best of its row."
     return [html.paragraph(words, "soft"), *body] if body else []
@@ -154,143 +141,32 @@ def _best_of_rows(rows: Sequence[Sequence[str]], start: int, largest: bool) -> l
     return cells
 
 
-def _span(figures: Mapping[str, Any], name: str, digits: int) -> str:
-    """value [low, high] of a figure and its interval; a dash where it is undefined."""
-    value, interval = figures.get(name), (figures.get("interval") or {}).get(name)
-    if value is None:
-        return "-"
-    text = f"{float(value):.{digits}f}"
-    if isinstance(interval, list | tuple) and len(interval) == 2 and None not in interval:
-        text += f" [{float(interval[0]):.{digits}f}, {float(interval[1]):.{digits}f}]"
-    return text
-
-
-def burned(ctx: Context, table: Table) -> list[str]:
-    """Hectares of the shown pairs; then how well the burned map and the severity classes of the test samples agree."""
-    body, mark = _areas(ctx), _mark(ctx)
-    for truth in reversed(score_table.truths(table)) if score_table.indices(table) else ():
-        head, rows = score_table.burned_rows(table, truth)
-        title = f"Burned or not, against the map of {_against(truth)}{mark}"
-        body += [f"<h3>{title}</h3>", html.table(head, rows, best=best_cells(rows, head), label=title)]
-        for index, label in INDICES:
-            head, rows = _severity_rows(table, truth, index)
-            if rows:
-                title = f"Severity classes from {label}, against {_against(truth)}{mark}"
-                body.append(html.details(title, html.table(head, rows, best=best_cells(rows, head), label=title)))
-    return body
-
-
-def _severity_rows(table: Table, truth: str, index: str) -> tuple[list[str], list[list[str]]]:
-    """Agreement of the classes: overall, weighted kappa, off by one, and recall of each class."""
-    found = {
-        method: figures
-        for method in table["order"]
-        if (figures := table["methods"][method].get(truth, {}).get("burned", {}).get(index, {}).get("severity"))
-    }
-    classes = list(next(iter(found.values()))["recall"]) if found else []
-    head = ["method", "overall", "weighted kappa", "off by one", *(f"recall {c.replace('_', ' ')}" for c in classes)]
-    rows = []
-    for method, figures in found.items():
-        values = [figures.get(n) for n in ("oa", "kappa_quadratic", "off_by_one")] + [
-            figures["recall"].get(c) for c in classes
-        ]
-        rows.append([method, *("-" if v is None else f"{float(v):.2f}" for v in values)])
-    return head, rows
-
-
-def _areas(ctx: Context) -> list[str]:
-    """Hectares per map and class."""
-    mark, body = _mark(ctx), []
-    done = {name: item["data"] for name, item in ctx.results("burned").items() if item["status"] == "done"}
-    order = ["hidden", "truth", *(run.name for run in ctx.conf.train.runs)]
-    items = {
-        name: done[name] for name in sorted(done, key=lambda n: (n.split("/")[-1], _place(order, n.split("/")[0])))
-    }
-    for index, title in (("dndvi", "dNDVI"), ("dnbr", "dNBR")):
-        found = {name: data[index] for name, data in items.items() if index in data}
-        if not found:
-            continue
-        names = severity.SEVERITY_NAMES if index == "dndvi" else severity.DNBR_NAMES
-        classes = next(iter(found.values()))["class_ha"]
-        words = (
-            [f"{name.replace('_', ' ')} ha" for name in names]
-            if len(names) == len(classes)
-            else [f"class {i} ha" for i in range(len(classes))]
-        )
-        rows = [
-            [_map_words(name), _span(data, "burned_ha", 1), *(f"{value:.1f}" for value in data["class_ha"])]
-            for name, data in found.items()
-        ]
-        text = f"Hectares from {title}{mark}"
-        body += [f"<h3>{text}</h3>", html.table(["map", "burned ha", *words], rows, label=text)]
-        body += _area_intervals(found, title, mark)
-    return body
-
-
-ESTIMATES = ("clustered", "stratified", "bootstrap")
-
-
-def _area_intervals(found: Mapping[str, Mapping[str, Any]], title: str, mark: str) -> list[str]:
-    """Burned hectares of each map by every estimator that stage burned could use; empty where there is none."""
-    rows, said = [], []
-    for name, data in found.items():
-        judged, expected = data.get("reference", {}), data.get("expected", {})
-        made = [judged.get("burned", {}).get(one) for one in ESTIMATES] + [expected.get("burned")]
-        cells = [_hectares(one[1]) if isinstance(one, list) else "-" for one in made]
-        true = judged.get("true_ha")
-        if set(cells) != {"-"}:
-            rows.append([_map_words(name), f"{data['burned_ha']:.1f}", *cells, "-" if true is None else f"{true:.1f}"])
-        why = [judged.get("missing"), *(one for one in made if isinstance(one, str)), expected.get("errors")]
-        said += [f"{_map_words(name)}: {text}" for text in why if text]
-    if not rows:
-        return []
-    head = [
-        "map",
-        "counted ha",
-        "blocks ha [95 %]",
-        "stratified ha [95 %]",
-        "bootstrap ha [95 %]",
-        "from sigma ha [95 %]",
-        "true ha",
-    ]
-    text = f"Burned hectares from {title} with 95 % intervals{mark}"
-    words = (
-        "Counted: pixels of the map. Blocks, stratified, bootstrap: corrected by the true map on test ground. From sigma: expected, from "
-        "the probabilities of all pixels, without any truth."
-    )
-    notes = [html.details("Notes on the intervals", html.bullets(said))] if said else []
-    return [f"<h3>{text}</h3>", html.paragraph(words, "soft"), html.table(head, rows, label=text), *notes]
-
-
-def _hectares(one: Mapping[str, Any]) -> str:
-    """12.3 [10.1, 14.6] of an area with bounds."""
-    if one["low_ha"] is None or one["high_ha"] is None:
-        return f"{one['ha']:.1f}"
-    return f"{one['ha']:.1f} [{one['low_ha']:.1f}, {one['high_ha']:.1f}]"
-
-
-def _place(order: Sequence[str], name: str) -> int:
-    return order.index(name) if name in order else len(order)
-
-
-def _map_words(name: str) -> str:
-    """hidden/p001 -> p001, hidden truth."""
-    run, _, pair = name.rpartition("/")
-    return f"{pair}, " + {"hidden": "hidden truth", "truth": "observed t1 where clear"}.get(run, run)
-
-
 def uncertainty(ctx: Context, table: Table) -> list[str]:
-    """Coverage of the expected errors and how well they sort, from the cards of runs that predict a sigma."""
+    """Coverage of the expected errors and how well they sort: on test ground by evaluate, on validation ground by the cards."""
     rows = []
     for run in ctx.conf.train.runs:
-        for name, found in card_of(ctx, run.name).get("uncertainty", {}).get("strata", {}).items():
-            figures = [found["coverage"].get("68"), found["coverage"].get("95"), found["ause"], found["ause_constant"]]
-            rows.append([run.name, name, str(found["pixels"]), *("-" if v is None else f"{v:.3f}" for v in figures)])
+        for truth in reversed(score_table.truths(table)):
+            judged = table["methods"].get(run.name, {}).get(truth, {}).get("sigma", {})
+            rows += [[run.name, f"test, {truth} t1", *_coverage(name, judged[name])] for name in ordered(set(judged))]
+        found = card_of(ctx, run.name).get("uncertainty", {}).get("strata", {})
+        rows += [[run.name, "validation", *_coverage(name, figures)] for name, figures in found.items()]
     if not rows:
         return []
-    head = ["run", "validation pixels", "number", "within 68 %", "within 95 %", "AUSE", "AUSE of one sigma"]
+    head = ["run", "ground", "stratum", "within 68 % [95 %]", "within 95 % [95 %]", "AUSE", "AUSE of one sigma"]
     text = (
         "A right sigma holds 68 and 95 % of the errors. AUSE is the area between sorting by sigma and sorting by the error "
-        "itself: 0 is perfect, and it must be below that of one sigma for all."
+        "itself: 0 is perfect, and it must be below that of one sigma for all. In strata that the truth makes (changed, burned) "
+        "errors gather that nobody could foresee."
     )
-    return [html.paragraph(text, "soft"), html.table(head, rows, label="Coverage of the expected errors")]
+    title = f"Coverage of the expected errors{synthetic(ctx)}"
+    return [html.paragraph(text, "soft"), html.table(head, rows, label=title)]
+
+
+def _coverage(name: str, figures: Mapping[str, Any]) -> list[str]:
+    """Stratum, shares within 68 and 95 %, and both AUSE, as text."""
+    shares = [span({**figures["coverage"], "interval": figures.get("interval")}, level, 3) for level in ("68", "95")]
+    return [
+        stratum_words(name),
+        *shares,
+        *("-" if v is None else f"{v:.3f}" for v in (figures["ause"], figures["ause_constant"])),
+    ]

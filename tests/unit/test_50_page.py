@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import _page, _page_scores
+from scripts import _page, _page_scores, _page_tables
 from scripts._context import Context, Options
 from tests.unit import page_case, tiny_judged
 from utils.io import html, pictures
@@ -98,11 +98,12 @@ def test_every_stratum_of_the_file_has_a_row(page: page_case.Page, tables: Table
     ):
         head, *rows = tables.rows[f"Skill [95 %] by stratum, against {words} (synthetic)"]
         strata = scores["methods"]["good"][truth]["strata"]
-        wanted = {name.replace("_", " ") for name, figures in strata.items() if figures["pixels"]}
-        assert {row[0] for row in rows} == wanted and len(wanted) >= 5
+        wanted = {_page_scores.stratum_words(name): figures for name, figures in strata.items() if figures["pixels"]}
+        assert [row[0] for row in rows][:3] == ["all", "changed", "unchanged"]
+        assert {row[0] for row in rows} == set(wanted) and len(wanted) >= 5
         column = head.index("good")
         for row in rows:
-            figures = strata[row[0].replace(" ", "_")]
+            figures = wanted[row[0]]
             assert row[1] == f"{figures['pixels']:.0f}"
             if figures["skill"] is not None:
                 assert row[column].startswith(f"{figures['skill']:.2f}")
@@ -148,9 +149,9 @@ def test_severity_and_burned_agree_with_the_file(page: page_case.Page, tables: T
 
 
 def test_coverage_models_and_inputs_are_named(page: page_case.Page, tables: Tables) -> None:
-    _, first, second = tables.rows["Coverage of the expected errors"]
-    assert first == ["good", "all", "4321", "0.671", "0.948", "0.123", "0.456"]
-    assert second == ["good", "changed", "99", "0.500", "0.800", "-", "0.200"]
+    _, *rows = tables.rows["Coverage of the expected errors (synthetic)"]
+    assert ["good", "validation", "all", "0.671", "0.948", "0.123", "0.456"] in rows
+    assert ["good", "validation", "changed", "0.500", "0.800", "-", "0.200"] in rows
     models = next(rows for rows in tables.rows.values() if rows[0][0] == "run" and "parameters" in rows[0])
     assert models[1] == ["good", "resunet", "23757", "2", "ab" * 16, "keras 3.15.1"]
     products = next(rows for rows in tables.rows.values() if rows[0] == ["date", "sensor", "product"])
@@ -242,6 +243,44 @@ def test_pictures_give_way_to_the_size_of_the_page(page: page_case.Page) -> None
     assert "larger than report.max_mb (0.701 MB)" in ctx.warnings[0] and "report.max_px" in ctx.warnings[0]
 
 
+def test_strata_come_in_an_order_that_reads() -> None:
+    names = {
+        "class:water",
+        "lag:64+ d",
+        "lag:0-15 d",
+        "lag:16-31 d",
+        "burned",
+        "all",
+        "slope:25-35",
+        "slope:0-10",
+        "changed_05",
+        "changed",
+    }
+    assert _page_scores.ordered(names) == [
+        "all", "changed", "changed_05", "burned", "class:water", "lag:0-15 d", "lag:16-31 d", "lag:64+ d", "slope:0-10", "slope:25-35",
+    ]  # fmt: skip
+    assert (
+        _page_scores.stratum_words("changed_05") == "changed over 0.05"
+        and _page_scores.stratum_words("lag:0-15 d") == "lag: 0-15 d"
+    )
+
+
+def test_sigma_judged_on_test_ground_is_shown(page: page_case.Page) -> None:
+    figures = {
+        "coverage": {"68": 0.61, "95": 0.93},
+        "interval": {"68": [0.5, 0.7], "95": [None, None]},
+        "ause": 0.1,
+        "ause_constant": 0.3,
+    }
+    scores = page.json("reports/evaluate.json")
+    scores["methods"]["good"]["hidden"]["sigma"] = {"burned": figures, "all": figures}
+    _, *rows = Tables("".join(_page_scores.uncertainty(context(page), scores))).rows[
+        "Coverage of the expected errors (synthetic)"
+    ]
+    assert rows[0] == ["good", "test, hidden t1", "all", "0.610 [0.500, 0.700]", "0.930", "0.100", "0.300"]
+    assert rows[1][2] == "burned" and rows[2][1] == "validation"
+
+
 def test_best_cells_know_what_is_better() -> None:
     head = ["method", "MAE", "PSNR all", "dNBR area bias", "dNBR slope", "skill changed [95 %]"]
     rows = [
@@ -249,7 +288,7 @@ def test_best_cells_know_what_is_better() -> None:
         ["b", "0.020", "31.00", "0.10", "1.10", "-"],
         ["c", "0.010", "-", "3.00", "2.00", "0.20 [0.1, 0.3]"],
     ]
-    assert set(_page_scores.best_cells(rows, head)) == {(0, 1), (2, 1), (1, 2), (1, 3), (1, 4), (0, 5)}
+    assert set(_page_tables.best_cells(rows, head)) == {(0, 1), (2, 1), (1, 2), (1, 3), (1, 4), (0, 5)}
 
 
 def test_paths_of_this_machine_stay_out(page: page_case.Page) -> None:
