@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from utils.io import html
 from utils.io.html import data_uri
 from utils.io.maps import KM_PER_DEGREE
+from utils.io.pictures import Picture, webp_bytes
 from utils.science.grid import Grid
 
 Colour = tuple[int, int, int]
@@ -158,3 +160,33 @@ def viewer(
         f"<div class=view {_place(frame)} style='--ar:{frame.cols / frame.rows:.4f}'>"
         f"<div class=show>{shown}<div class=cap aria-live=polite>{captions}</div></div>{_pickers(name, layers, first)}</div>"
     )
+
+
+def inline(
+    title: str,
+    named: Mapping[str, tuple[Picture, str]],
+    grid: Grid,
+    note: str = "",
+    shown: tuple[str, str] = ("", ""),
+    legends: Mapping[str, tuple[tuple[Colour, str], ...]] | None = None,
+) -> str:
+    """A viewer for a notebook: a page of its own inside a frame, without a widget, and kept in the saved notebook.
+
+    named    name -> picture and caption, all of one size
+    grid     where they lie; note: a word in the corner of every picture
+    shown    names of the layer at first and of the one swiped over it
+    legends  name -> colours and words, of pictures whose pixels are kept as they are
+    """
+    keys, known = list(named), legends or {}
+    layers = [
+        Layer(
+            name, title, webp_bytes(picture, 100 if name in known else 80), "image/webp", caption, known.get(name, ())
+        )
+        for name, (picture, caption) in named.items()
+    ]
+    rows, cols = named[keys[0]][0].shape[:2]
+    first, second = (keys.index(name) if name in keys else -1 for name in shown)
+    text = html.page(title, [viewer("v", layers, Frame(rows, cols, grid), note, max(first, 0), second, title)], note)
+    inside = escape(text.decode(), quote=True)
+    frame = f'<iframe title="{escape(title, quote=True)}" srcdoc="{inside}" style="width:100%;height:980px;border:0"></iframe>'
+    return f"<div>{frame}</div>"
