@@ -110,14 +110,15 @@ def interval(
     raises   ValueError when a map class has fewer than two sample pixels
     source   Olofsson et al. 2014, as in severity.stratified_share
     """
-    usable = np.zeros(own.burned.shape, bool)
+    shape = own.grid.shape
+    usable = np.zeros(shape, bool)
     for info in index.samples:
         if info.pair == pair_id:
             usable[info.valid.slices] = True
     usable &= (own.burned != severity.NODATA) & (true.burned != severity.NODATA)
     rows, cols = np.nonzero(usable)
     order = np.random.default_rng(seed).permutation(rows.size)
-    cells = (rows // cell_px) * (usable.shape[1] // cell_px + 1) + cols // cell_px
+    cells = (rows // cell_px) * (shape[1] // cell_px + 1) + cols // cell_px
     _, first = np.unique(cells[order], return_index=True)
     chosen = order[first]
     picked = np.zeros_like(usable)
