@@ -150,7 +150,8 @@ def _viewers(ctx: Context, pair_id: str) -> list[_Viewer]:
 def _viewer(views: PairViews, heading: str, shown: list[View]) -> _Viewer:
     grid, factor = views.see.grid, views.see.factor
     unit = "degrees" if grid.is_geographic else "m"
-    words = f"{grid.cols} x {grid.rows} pixels of {grid.dx:g} {unit}, EPSG:{grid.epsg}, north is up. "
+    system = f"EPSG:{grid.epsg}" if grid.epsg else "no coordinate system"
+    words = f"{grid.cols} x {grid.rows} pixels of {grid.dx:g} {unit}, {system}, north is up. "
     words += (
         f"Each pixel of a picture is the mean of {factor} x {factor}, of classes the middle one."
         if factor > 1

@@ -47,20 +47,21 @@ class Reduced:
 
         read  a stripe's grid -> (planes, rows, cols), NaN = no data
         """
-        n, parts = self.factor, []
-        columns = np.arange(0, self.grid.cols, n)
-        for _, grid in self._stripes():
-            values = np.asarray(read(grid), dtype=np.float32)
-            if n == 1:
-                parts.append(values)
-                continue
-            rows = np.arange(0, grid.rows, n)
-            valid = np.isfinite(values)
-            total, count = np.where(valid, values, np.float32(0)).astype(np.float64), valid.astype(np.int32)
-            for axis, starts in ((2, columns), (1, rows)):
-                total, count = np.add.reduceat(total, starts, axis=axis), np.add.reduceat(count, starts, axis=axis)
-            parts.append(np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32))
+        parts = [np.stack([self._blocks(plane) for plane in np.asarray(read(grid))]) for _, grid in self._stripes()]
         return np.concatenate(parts, axis=1)
+
+    def _blocks(self, plane: Array) -> NDArray[np.float32]:
+        """(rows, cols) of a stripe -> means of its blocks."""
+        n = self.factor
+        if n == 1:
+            return plane.astype(np.float32)
+        valid = np.isfinite(plane)
+        rows, cols = (np.arange(0, size, n) for size in plane.shape)
+        # whole rows first: they lie together in memory
+        total = np.add.reduceat(np.where(valid, plane, 0), rows, axis=0, dtype=np.float64)
+        total = np.add.reduceat(total, cols, axis=1)
+        count = np.add.reduceat(np.add.reduceat(valid, rows, axis=0, dtype=np.int32), cols, axis=1)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
     def nearest(self, read: Reader) -> Array:
         """The middle pixel of each block, (planes, rows, cols) of the type read: classes are never averaged."""
