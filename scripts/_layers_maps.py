@@ -47,12 +47,12 @@ def _probabilities(views: PairViews, run: str, words: str, group: str) -> list[V
         for band, name, text in (
             (
                 f"{index}_BURNED",
-                f"burned {table}, probability",
+                f"probability burned {table}",
                 f"Probability that {table} is over the threshold, from sigma",
             ),
             (
                 f"{index}_LIKELIEST",
-                f"severity {table}, certainty",
+                f"certainty of severity {table}",
                 f"Probability of the likeliest severity class of {table}, from sigma",
             ),
         ):

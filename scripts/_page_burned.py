@@ -36,7 +36,9 @@ def _severity_rows(table: Table, truth: str, index: str) -> tuple[list[str], lis
         for method in table["order"]
         if (figures := table["methods"][method].get(truth, {}).get("burned", {}).get(index, {}).get("severity"))
     }
-    classes = list(next(iter(found.values()))["recall"]) if found else []
+    known = list(next(iter(found.values()))["recall"]) if found else []
+    order = severity.SEVERITY_NAMES if index == "NDVI" else severity.DNBR_NAMES
+    classes = [name for name in order if name in known] or known
     head = ["method", "overall", "weighted kappa", "off by one", *(f"recall {c.replace('_', ' ')}" for c in classes)]
     rows = []
     for method, figures in found.items():
@@ -86,6 +88,10 @@ def _area_intervals(found: Mapping[str, Mapping[str, Any]], title: str, mark: st
         true = judged.get("true_ha")
         if set(cells) != {"-"}:
             rows.append([_map_words(name), f"{data['burned_ha']:.1f}", *cells, "-" if true is None else f"{true:.1f}"])
+        if "map_ha" in expected:
+            said.append(
+                f"{_map_words(name)}: from sigma, on the ground of {expected['of']} that has one; {expected['map_ha']:.1f} ha are counted there"
+            )
         why = [judged.get("missing"), *(one for one in made if isinstance(one, str)), expected.get("errors")]
         said += [f"{_map_words(name)}: {text}" for text in why if text]
     if not rows:

@@ -137,7 +137,8 @@ def _best_of_rows(rows: Sequence[Sequence[str]], start: int, largest: bool) -> l
     cells = []
     for i, row in enumerate(rows):
         found = {j: v if largest else -v for j in range(start, len(row)) if (v := leading(row[j])) is not None}
-        cells += [(i, j) for j, value in found.items() if value == max(found.values())]
+        if len(set(found.values())) > 1:
+            cells += [(i, j) for j, value in found.items() if value == max(found.values())]
     return cells
 
 

@@ -32,7 +32,7 @@ def leading(cell: str) -> float | None:
 
 
 def best_cells(rows: Sequence[Sequence[str]], head: Sequence[str]) -> list[tuple[int, int]]:
-    """The best cell of each column: smallest error, bias next to 0, slope next to 1, else the largest."""
+    """The best cell of each column: smallest error, bias next to 0, slope next to 1, else the largest; none where all are equal."""
     cells = []
     for column, title in enumerate(head[1:], start=1):
         found = {i: value for i, row in enumerate(rows) if (value := leading(row[column])) is not None}
@@ -40,7 +40,7 @@ def best_cells(rows: Sequence[Sequence[str]], head: Sequence[str]) -> list[tuple
             found = {i: -value for i, value in found.items()}
         elif "bias" in title or "slope" in title:
             found = {i: -abs(value - ("slope" in title)) for i, value in found.items()}
-        if found:
+        if len(set(found.values())) > 1 and title != "off by one":
             target = max(found.values())
             cells += [(i, column) for i, value in found.items() if value == target]
     return cells

@@ -107,6 +107,6 @@ def add_probabilities(work: Path) -> None:
                 "bootstrap": [NO_AREA, {"ha": 20.0, "low_ha": None, "high_ha": None}],
             },
         },
-        "expected": {"of": "composite.tif", "burned": [NO_AREA, AREA], "errors": "measured on 10 validation pixels"},
+        "expected": {"of": "composite.tif", "map_ha": 19.0, "burned": [NO_AREA, AREA], "errors": "measured on 10 validation pixels"},
     }  # fmt: skip
     atomic_json(manifest, facts)

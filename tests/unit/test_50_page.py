@@ -16,6 +16,7 @@ from scripts import _page, _page_scores, _page_tables
 from scripts._context import Context, Options
 from tests.unit import page_case, tiny_judged
 from utils.io import html, pictures
+from utils.science import severity
 from utils.workflow import config
 
 
@@ -139,6 +140,7 @@ def test_severity_and_burned_agree_with_the_file(page: page_case.Page, tables: T
         "Severity classes from dNBR, against the hidden clear t1, pixels under cloud too (synthetic)"
     ]
     row = dict(zip(head, next(row for row in rows if row[0] == "good"), strict=True))
+    assert head[4:] == [f"recall {name.replace('_', ' ')}" for name in severity.DNBR_NAMES], "classes in their order"
     assert row["overall"] == f"{figures['severity']['oa']:.2f}"
     assert row["weighted kappa"] == f"{figures['severity']['kappa_quadratic']:.2f}"
     head, *rows = tables.rows[
@@ -181,9 +183,10 @@ def test_layers_hold_what_the_rasters_hold(page: page_case.Page) -> None:
     assert (abstain[:, :48] == pictures.ABSTAIN_RGB[1]).all() and (abstain[:, 48:] == pictures.ABSTAIN_RGB[0]).all()
     middle = pictures.ramp(np.full((1, 1), 0.05), 0.0, pictures.SIGMA_MAX, "spread")[0, 0].astype(int)
     assert np.abs(picture(text, "good: sigma").astype(int) - middle).max() <= 3
-    share = picture(text, "burned dNBR, probability simulated by good").astype(int)
+    share = picture(text, "probability burned dNBR simulated by good").astype(int)
     quarter = pictures.ramp(np.full((1, 1), 0.25), 0.0, 1.0, "share")[0, 0].astype(int)
     assert np.abs(share[:, :44] - quarter).max() <= 4 and np.abs(share[:, 52:] - pictures.NODATA_RGB).max() <= 4
+    assert "on the ground of composite.tif that has one; 19.0 ha are counted there" in text
     assert "fewer than two samples" in text and "measured on 10 validation pixels" in text
     burned = picture(text, "burned dNBR of the truth")
     assert (burned[12:48, 10:26] == pictures.BURNED_RGB[1]).all() and (burned[:4] == pictures.BURNED_RGB[0]).all()
@@ -288,6 +291,7 @@ def test_best_cells_know_what_is_better() -> None:
         ["b", "0.020", "31.00", "0.10", "1.10", "-"],
         ["c", "0.010", "-", "3.00", "2.00", "0.20 [0.1, 0.3]"],
     ]
+    head, rows = [*head, "kappa", "off by one"], [[*row, "0.00", str(i)] for i, row in enumerate(rows)]
     assert set(_page_tables.best_cells(rows, head)) == {(0, 1), (2, 1), (1, 2), (1, 3), (1, 4), (0, 5)}
 
 

@@ -66,12 +66,13 @@ body{font-size:10pt}main{max-width:none;padding:0}.picks,.swipe,.tools,nav{displ
 th,td{padding:.1rem .2rem;white-space:normal}th{min-width:0}tr,figure{break-inside:avoid}h2,h3{break-after:avoid}}
 """
 
-# Positions are shares of the frame, so that nothing moves when the window changes its size.
+# Positions are shares of the frame, so that nothing moves when the window changes its size. A finger moves the border
+# only when it goes sideways: up and down it scrolls the page.
 JS = """
 document.querySelectorAll('.view').forEach(function(v){
 function q(x){return v.querySelector(x)}function all(x){return [].slice.call(v.querySelectorAll(x))}
 var s=q('.stack'),lay=all('.lay'),im=all('.lay img'),e=q('.edge'),r=q('input[type=range]'),o=q('select'),pick=all('.pick input'),
-L=q('.tag.l'),R=q('.tag.r'),cap=all('.cap>div'),bar=q('.tag.b'),at=q('output'),D=v.dataset,w=+D.width,z=1,fx=0,fy=0,ptr={},mode='',old=null;
+L=q('.tag.l'),R=q('.tag.r'),cap=all('.cap>div'),bar=q('.tag.b'),at=q('output'),D=v.dataset,w=+D.width,z=1,fx=0,fy=0,ptr={},mode='',old=null,from=null;
 function cur(){for(var i=0;i<pick.length;i++)if(pick[i].checked)return +pick[i].value;return 0}
 function clamp(x,a,b){return Math.min(b,Math.max(a,x))}
 function pair(){return +o.value>=0&&+o.value!==cur()}
@@ -93,11 +94,11 @@ function reset(){z=1;fx=fy=0;draw()}
 v.addEventListener('input',draw);v.addEventListener('change',draw);window.addEventListener('resize',draw);
 s.addEventListener('pointerdown',function(p){if(p.pointerType==='mouse'&&p.button)return;ptr[p.pointerId]=where(p);var n=Object.keys(ptr).length,h=where(p);
 mode=n>1?'pinch':pair()&&(z===1||Math.abs(h[0]-r.value/100)*s.clientWidth<26)?'swipe':'pan';old=null;
-if(p.pointerType==='mouse')s.setPointerCapture(p.pointerId);if(mode==='swipe'){r.value=100*h[0];draw()}});
+from=p.pointerType==='mouse'?null:h;if(!from)s.setPointerCapture(p.pointerId);if(mode==='swipe'&&!from){r.value=100*h[0];draw()}});
 s.addEventListener('pointermove',function(p){var h=where(p);
 if(at&&D.x0)at.textContent='x '+(+D.x0+(h[0]-fx)/z*D.dx).toFixed(D.digits)+'  y '+(+D.y0-(h[1]-fy)/z*D.dy).toFixed(D.digits)+'  '+D.crs;
 if(!ptr[p.pointerId])return;var last=ptr[p.pointerId];ptr[p.pointerId]=h;var k=Object.keys(ptr);
-if(mode==='swipe'){r.value=100*h[0];draw()}else if(mode==='pan')pan(h[0]-last[0],h[1]-last[1]);
+if(mode==='swipe'){if(from&&Math.abs(h[0]-from[0])<.02)return;from=null;r.value=100*h[0];draw()}else if(mode==='pan')pan(h[0]-last[0],h[1]-last[1]);
 else if(k.length>1){var a=ptr[k[0]],b=ptr[k[1]],c=[(a[0]+b[0])/2,(a[1]+b[1])/2,Math.hypot(a[0]-b[0],a[1]-b[1])||.001];
 if(old){fx+=c[0]-old[0];fy+=c[1]-old[1];zoom(c[2]/old[2],c[0],c[1])}old=c}});
 ['pointerup','pointercancel'].forEach(function(n){s.addEventListener(n,function(p){delete ptr[p.pointerId];old=null;
