@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,11 +12,10 @@ import numpy as np
 import pytest
 
 from scripts import _page, _page_scores, _page_tables
-from scripts._context import Context, Options
+from scripts._context import Context
 from tests.unit import page_case, tiny_judged
 from utils.io import html, pictures
 from utils.science import severity
-from utils.workflow import config
 
 
 class Tables(HTMLParser):
@@ -61,12 +59,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> page_case.Page:
 @pytest.fixture(scope="module")
 def tables(page: page_case.Page) -> Tables:
     return Tables(page.text)
-
-
-def context(page: page_case.Page, **report: object) -> Context:
-    conf = config.load(page.conf)
-    conf = conf.model_copy(update={"report": conf.report.model_copy(update=report)})
-    return Context("report", conf, page.conf, Options(quiet=True), logging.getLogger("page"))
 
 
 def test_figures_are_those_of_evaluate_json(page: page_case.Page, tables: Tables) -> None:
@@ -207,7 +199,7 @@ def test_a_page_without_the_optional_files(page: page_case.Page) -> None:
         for name in names:
             (folder / name).unlink()
         card.unlink()
-        text = "".join(_page.parts(context(page)))
+        text = "".join(_page.parts(page.context()))
     finally:
         for name, data in kept.items():
             (folder / name).write_bytes(data)
@@ -217,7 +209,7 @@ def test_a_page_without_the_optional_files(page: page_case.Page) -> None:
 
 
 def test_a_scene_larger_than_the_pictures_gets_a_close_look(page: page_case.Page) -> None:
-    viewers = _page._viewers(context(page, max_px=40, detail_px=32), "p001")
+    viewers = _page._viewers(page.context(max_px=40, detail_px=32), "p001")
     whole, close = viewers
     assert whole.views[0].picture.shape == (22, 32, 3) and "mean of 3 x 3" in whole.words
     assert whole.grid.dx == 30.0 and close.grid.dx == 10.0
@@ -228,12 +220,12 @@ def test_a_scene_larger_than_the_pictures_gets_a_close_look(page: page_case.Page
     print(f"{share:.2f} of the close look is burnt (limit 0.45)")
     assert share > 0.45
     assert not any(view.key.endswith("_ir") for view in close.views)
-    assert len(_page._viewers(context(page, max_px=40, detail_px=0), "p001")) == 1
+    assert len(_page._viewers(page.context(max_px=40, detail_px=0), "p001")) == 1
 
 
 def test_pictures_give_way_to_the_size_of_the_page(page: page_case.Page) -> None:
     def made(max_mb: float) -> tuple[int, Context]:
-        ctx = context(page, max_mb=max_mb)
+        ctx = page.context(max_mb=max_mb)
         layers = _page._compressed(ctx, _page._viewers(ctx, "p001"))
         return sum(len(html.data_uri(layer.data, "")) - len("data:;base64,") for some in layers for layer in some), ctx
 
@@ -277,7 +269,7 @@ def test_sigma_judged_on_test_ground_is_shown(page: page_case.Page) -> None:
     }
     scores = page.json("reports/evaluate.json")
     scores["methods"]["good"]["hidden"]["sigma"] = {"burned": figures, "all": figures}
-    _, *rows = Tables("".join(_page_scores.uncertainty(context(page), scores))).rows[
+    _, *rows = Tables("".join(_page_scores.uncertainty(page.context(), scores))).rows[
         "Coverage of the expected errors (synthetic)"
     ]
     assert rows[0] == ["good", "test, hidden t1", "all", "0.610 [0.500, 0.700]", "0.930", "0.100", "0.300"]
