@@ -15,6 +15,8 @@ from typing import Any
 
 from scripts._stage import Context, Report, stage
 
+CELL_PX = 640
+
 
 @stage("compare")
 def run(ctx: Context) -> Report:
@@ -24,7 +26,7 @@ def run(ctx: Context) -> Report:
     pairs = [name for name, item in ctx.results("mosaic_truth").items() if item["status"] == "done"]
     for item in ctx.todo(pairs, unit="picture"):
         with item:
-            views = PairViews(ctx, item.id)
+            views = PairViews(ctx, item.id, CELL_PX)
             mark = "  (synthetic)" if ctx.conf.report.synthetic else ""
             title = f"{ctx.conf.report.title}: {item.id}, {views.pair.t0} to {views.pair.t1}{mark}"
             pictures.contact_sheet(item.output(sheet_path(ctx, item.id)), _rows(ctx, views), title)
@@ -33,10 +35,9 @@ def run(ctx: Context) -> Report:
 
 def _rows(ctx: Context, views: Any) -> list[list[tuple[str, Any]]]:
     """First row: inputs and truth; then a row a run: simulated, error, infrared where there is B12."""
-    from utils.io import pictures
 
     def cell(view: Any) -> tuple[str, Any]:
-        return view.name, pictures.shrink(view.picture, 640)
+        return view.name, view.picture
 
     found = {view.key: view for view in views.inputs()}
     rows = [[cell(found[key]) for key in ("t0", "s1_change", "observed", "hidden") if key in found]]

@@ -1,7 +1,7 @@
-"""Write one self-contained page: maps to look at, scores beside the rivals, split, provenance, limits.
+"""Write one self-contained page: maps to swipe and zoom, scores with intervals beside the rivals, hectares, limits, provenance.
 
-Reads   everything above; the manifests of all stages
-Writes  reports/report.html   no external request; pictures embedded
+Reads   everything above, as far as it exists; the manifests of all stages, the model cards
+Writes  reports/report.html   no external request; pictures embedded, at most report.max_mb
 Items   page
 
 Example  ./s2cr report confs/demo.yaml

@@ -28,12 +28,17 @@ ERROR_MAX, INDEX_RANGE, DIFFERENCE_RANGE = 0.1, (-0.2, 0.9), (-0.6, 0.6)
 RAMPS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "error": ((0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)),
     "change": ((33, 80, 140), (146, 197, 222), (245, 245, 245), (244, 165, 130), (150, 30, 40)),
+    "spread": ((247, 252, 253), (158, 188, 218), (140, 107, 177), (110, 1, 107), (40, 0, 50)),
+    "share": ((60, 90, 60), (200, 200, 120), (250, 190, 90), (225, 85, 45), (130, 0, 30)),
     "index": ((120, 70, 20), (200, 160, 90), (240, 235, 190), (110, 175, 70), (10, 85, 30)),
 }
 SEVERITY_RGB = ((60, 90, 60), (250, 240, 140), (253, 190, 80), (240, 110, 50), (190, 30, 40), (90, 0, 60))
 DNBR_RGB = ((20, 90, 40), (120, 180, 110), (60, 90, 60), (250, 240, 140), (253, 190, 80), (240, 110, 50), (150, 0, 60))
 CLOUD_RGB, SHADOW_RGB = (255, 40, 200), (0, 220, 255)
-BURNED_RGB = ((60, 90, 60), (200, 40, 40))
+BURNED_RGB = ((60, 90, 60), (245, 120, 45))  # apart in brightness too
+SOURCE_RGB = ((70, 130, 180), (240, 170, 60), (160, 110, 190))
+ABSTAIN_RGB = ((205, 215, 205), (190, 30, 40))
+SIGMA_MAX = 0.1
 
 
 def _byte(plane: Plane, low: float, high: float, gamma: float = 1.0) -> Picture:
@@ -149,6 +154,12 @@ def png_bytes(picture: Picture) -> bytes:
 def jpeg_bytes(picture: Picture, quality: int = 85) -> bytes:
     """JPEG of a picture, for photographs inside a page."""
     return _encode(picture, "JPEG", {"quality": quality, "subsampling": 0})
+
+
+def webp_bytes(picture: Picture, quality: int = 80) -> bytes:
+    """WebP of a photograph inside a page: about half of JPEG at equal looks; 100 keeps every pixel, for classes."""
+    kept = quality >= 100
+    return _encode(picture, "WEBP", {"lossless": True, "method": 4} if kept else {"quality": quality, "method": 4})
 
 
 def _encode(picture: Picture, kind: str, options: Mapping[str, Any]) -> bytes:

@@ -285,6 +285,11 @@ class Report(Section):
     title: str = key("Simulated cloud-free Sentinel-2", "Title of the page.")
     synthetic: bool = key(False, "State in every figure and table that the data are generated.")
     max_px: int = key(900, "Largest side of an embedded picture.", "pixels", ge=100)
+    detail_px: int = key(
+        480, "Side of the close look at full resolution where most has changed, in scenes larger than max_px; 0 = none.",
+        "pixels", ge=0,
+    )  # fmt: skip
+    max_mb: float = key(15.0, "Size of the page; pictures are compressed more where it would be larger.", "MB", gt=0)
     max_pairs: int = key(
         3, "Pairs that get mosaics, maps and pictures, test pairs first; scores always cover all.", ge=1
     )
