@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from osgeo_utils.samples.validate_cloud_optimized_geotiff import validate
 
 from utils.io import cog, mosaics, raster
 from utils.science.grid import Grid
+from utils.workflow.errors import DiskError
 
 GRID = Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, 1300, 1100)
 TAGS = {"STAGE": "mosaic", "KEY": "abc", "CODE": "1", "UNITS": "reflectance", "MODEL": "m", "SOURCE_PRODUCTS": "A,B"}
@@ -118,3 +121,32 @@ def test_reduced_reading_is_the_mean_of_blocks(tmp_path: Path) -> None:
     expected = values[0, 500, :1100].reshape(110, 10).mean(axis=1)
     assert np.abs(small[0, 60] - expected).max() < 0.002
     assert cog.read_reduced(path, ["B04"], 5000).shape == (1, 1300, 1100)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_that_fills_up_is_told_and_left_clean(tmp_path: Path) -> None:
+    """Rows and the file made of them lie on the disk at once: every size gives the whole file or error 69 and nothing."""
+    disk, grid = tmp_path / "disk", Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, 200, 300)
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], check=False, capture_output=True)
+    if mount.returncode != 0:
+        pytest.skip("mount is not permitted here")
+    noise = np.random.default_rng(0).random((1, *grid.shape), dtype=np.float32)
+    outcome = []
+    try:
+        for kib in range(200, 640, 20):
+            subprocess.run(["mount", "-o", f"remount,size={kib}k", disk], check=True)
+            try:
+                write(disk / "x.tif", noise, grid, 50, "float32")
+                outcome.append("done")
+            except DiskError as error:
+                assert error.exit_code == 69 and "space" in error.remedy
+                outcome.append("full")
+            assert [path.name for path in disk.iterdir()] == (["x.tif"] if outcome[-1] == "done" else []), kib
+            if outcome[-1] == "done":
+                assert raster.read(disk / "x.tif").tobytes() == noise.tobytes()
+                (disk / "x.tif").unlink()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
+    print(f"{outcome.count('full')} of {len(outcome)} sizes were too small")
+    assert outcome.count("full") >= 5 and outcome[-1] == "done"

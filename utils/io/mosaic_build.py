@@ -44,7 +44,7 @@ class Settings:
     gain_min_px: int = 1000
     sensor_sigma: float = 0.003
     max_sigma: float = 0.05
-    row_block: int = 512
+    row_block: int = 256
 
 
 @dataclass

@@ -26,4 +26,4 @@ class Mosaic(Section):
         0.05, "A composite pixel with a larger standard deviation in any band is marked in abstain.tif.",
         "reflectance", gt=0,
     )  # fmt: skip
-    row_block: int = key(512, "Rows held in memory at once; the files are the same for any number.", "rows", ge=16)
+    row_block: int = key(256, "Rows held in memory at once; the files are the same for any number.", "rows", ge=16)
