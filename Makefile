@@ -103,7 +103,7 @@ train: normalise ## train the models of CONF
 	@$(s2cr) train $(CONF)
 predict: train ## predict tiles (PART=i/N)
 	@$(s2cr) predict $(CONF) $(part)
-mosaic: predict ## blend predicted tiles into one image
+mosaic: predict ## one image a run and pair, its composite, sigma, abstain, STAC item, styles
 	@$(s2cr) mosaic $(CONF)
 mosaic_truth: split ## the same for the observed t1
 	@$(s2cr) mosaic_truth $(CONF)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from utils.science.blend import Blender, composite, seam_ratio, window_weights
+from utils.science.blend import Blender, seam_ratio, window_weights
+from utils.science.composite import composite
 
 
 @pytest.mark.parametrize("size", [8, 16, 256])

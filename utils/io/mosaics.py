@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.io import raster
+from utils.io import cog, pictures, raster
+from utils.io.row_writer import Writer
 from utils.io.samples import DatasetIndex, SampleInfo, load_index, sample_path
 from utils.science.grid import Grid
 from utils.workflow.errors import InputError
@@ -46,13 +49,32 @@ def to_dn(reflectance: NDArray[Any]) -> NDArray[np.int16]:
     return np.where(np.isfinite(reflectance), scaled, NODATA_DN).astype(np.int16)
 
 
+@contextmanager
+def reflectance_rows(
+    path: Path, grid: Grid, bands: Sequence[str], tags: Mapping[str, str], dtype: str = "int16"
+) -> Iterator[Writer]:
+    """Cloud Optimized GeoTIFF of reflectance for rows (bands, count, cols) as stored; overviews are averages.
+
+    dtype  int16: DN of `to_dn`, scale 0.0001, offset 0, nodata -32768; float32: reflectance, nodata NaN
+    """
+    nodata, scale = (NODATA_DN, SCALE) if dtype == "int16" else (math.nan, None)
+    with cog.rows_to_cog(path, grid, len(bands), dtype, band_names=bands, nodata=nodata, tags=tags, scale=scale) as out:
+        yield out
+
+
 def write_reflectance(
-    path: Path, image: NDArray[Any], grid: Grid, bands: Sequence[str], tags: Mapping[str, str]
+    path: Path, image: NDArray[Any], grid: Grid, bands: Sequence[str], tags: Mapping[str, str], dtype: str = "int16"
 ) -> None:
-    """Cloud Optimized GeoTIFF of reflectance (bands, rows, cols): Int16 DN, scale 0.0001, offset 0, nodata -32768."""
-    raster.write(
-        path, to_dn(image), grid, band_names=bands, nodata=NODATA_DN, tags=tags, cog=True, scale=SCALE, offset=0.0
-    )
+    """The same of a whole image (bands, rows, cols) of reflectance, NaN = nodata."""
+    with reflectance_rows(path, grid, bands, tags, dtype) as out:
+        out.write(to_dn(image) if dtype == "int16" else np.asarray(image, dtype=np.float32), 0, 0)
+
+
+def write_preview(path: Path, image: Path, max_px: int, text: str = "") -> None:
+    """PNG of a reflectance file in true colour, at most max_px wide and high, with `text` in its corner."""
+    names = ("B04", "B03", "B02")
+    planes = cog.read_reduced(image, names, max_px)
+    pictures.write_png(path, pictures.true_colour(dict(zip(names, planes, strict=True))), text=text)
 
 
 def read_reflectance(path: Path, bands: Sequence[str], grid: Grid | None = None) -> FloatArray:

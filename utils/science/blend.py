@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from utils.science.grid import Window
 
@@ -61,6 +60,29 @@ class Blender:
         return np.where(covered, self._sum / np.where(covered, self._weight, 1.0), np.nan).astype(np.float32)
 
 
+def stitch_rows(
+    windows: Sequence[Window],
+    cols: int,
+    bands: int,
+    read_tile: Callable[[int], NDArray[Any] | None],
+    first: int,
+    count: int,
+) -> NDArray[np.float32]:
+    """Rows first .. first + count - 1 of the blended image: (bands, count, cols) float32, NaN where no tile has data.
+
+    windows    place of each tile in the image; tiles are added in this order, whatever order they were made in, so that a
+               pixel has the same bits in any division of the image into rows
+    read_tile  gives (bands, h, w) of tile number i, or None when it has none
+    """
+    blender = Blender(count, cols, bands)
+    for number, window in enumerate(windows):
+        if window.row < first + count and window.row + window.rows > first:
+            tile = read_tile(number)
+            if tile is not None:
+                blender.add(tile, window.row - first, window.col)
+    return blender.result()
+
+
 def stitch(
     windows: Sequence[Window],
     shape: tuple[int, int],
@@ -68,49 +90,12 @@ def stitch(
     read_tile: Callable[[int], NDArray[Any] | None],
     stripe_px: int = 1024,
 ) -> NDArray[np.float32]:
-    """Blend tiles into one image (bands, rows, cols) float32, NaN where no tile has data.
-
-    windows    place of each tile in the image; tiles are added in this order, whatever order they were made in
-    read_tile  gives (bands, h, w) of tile number i, or None when it has none
-    Works in stripes of stripe_px rows, so the float64 sums do not grow with the height of the scene.
-    """
+    """The whole blended image (bands, rows, cols) float32, made in stripes: see `stitch_rows`."""
     out = np.full((bands, *shape), np.nan, dtype=np.float32)
     for top in range(0, shape[0], stripe_px):
         rows = min(stripe_px, shape[0] - top)
-        blender = Blender(rows, shape[1], bands)
-        for number, window in enumerate(windows):
-            if window.row < top + rows and window.row + window.rows > top:
-                tile = read_tile(number)
-                if tile is not None:
-                    blender.add(tile, window.row - top, window.col)
-        out[:, top : top + rows] = blender.result()
+        out[:, top : top + rows] = stitch_rows(windows, shape[1], bands, read_tile, top, rows)
     return out
-
-
-OBSERVED, SIMULATED, FEATHERED, NO_SOURCE = 0, 1, 2, 255
-
-
-def composite(
-    observed: NDArray[Any], prediction: NDArray[Any], cloudy: NDArray[np.bool_], feather_px: int = 5
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Observed image where clear, prediction under cloud and shadow, faded over feather_px outside the cloud.
-
-    observed, prediction  (B, H, W) reflectance, NaN = nodata; cloudy (H, W) True where the ground is hidden
-    returns               (B, H, W) float32 and the source (H, W): 0 observed, 1 simulated, 2 feathered, 255 nodata.
-                          No pixel farther than feather_px from a cloudy one is changed.
-    """
-    seen, made = np.isfinite(observed).all(axis=0), np.isfinite(prediction).all(axis=0)
-    hidden = cloudy | ~seen
-    distance = ndimage.distance_transform_edt(~hidden) if hidden.any() else np.full(hidden.shape, np.inf)
-    weight = np.clip(1.0 - distance / (feather_px + 1), 0.0, 1.0)
-    weight[~made & ~hidden] = 0.0
-    mixed = np.where(seen & (weight < 1), np.nan_to_num(observed) * (1.0 - weight), 0.0)
-    mixed = mixed + np.where(made, np.nan_to_num(prediction), 0.0) * weight
-    image = np.where(weight == 0, observed, mixed)
-    source = np.where(weight == 0, OBSERVED, np.where(hidden, SIMULATED, FEATHERED)).astype(np.uint8)
-    empty = hidden & ~made
-    source[empty] = NO_SOURCE
-    return np.where(empty, np.nan, image).astype(np.float32), source
 
 
 def seam_ratio(

@@ -1,8 +1,8 @@
 """Every configuration key: type, default, unit and one sentence. The only place that knows them all.
 
 Strict pydantic models: an unknown key, a wrong type or a non-finite number is an error. `docs/config.md` and
-`confs/default.yaml` are generated from here; preprocessing is in schema_preprocess.py, import in schema_import.py, maps
-in schema_maps.py, batch jobs in schema_hpc.py.
+`confs/default.yaml` are generated from here; sections of their own modules: schema_preprocess, schema_import,
+schema_mosaic (composite), schema_maps, schema_evaluate, schema_hpc (batch jobs).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from utils.workflow.schema_evaluate import Evaluate
 from utils.workflow.schema_hpc import Hpc
 from utils.workflow.schema_import import ImportData
 from utils.workflow.schema_maps import Burned, Change, Landclass
+from utils.workflow.schema_mosaic import Mosaic
 from utils.workflow.schema_preprocess import Dem, Preprocess, Snap, Speckle
 
 __all__ = ["Dem", "Floats", "Hpc", "Integers", "Preprocess", "Ratio", "Section", "Snap", "Speckle", "Strings", "key"]
@@ -255,7 +256,7 @@ class Training(Section):
 
 
 class Predict(Section):
-    """Prediction (stages predict, mosaic)."""
+    """Prediction (stage predict)."""
 
     set: Literal["all", "train", "val", "test"] = key("all", "Dataset folder to predict.")
     batch_size: int = key(8, "Tiles a batch.", ge=1)
@@ -317,6 +318,7 @@ class Conf(Section):
     normalise: Normalise = key(Normalise(), "Normalisation.")
     train: Training = key(Training(), "Training.")
     predict: Predict = key(Predict(), "Prediction.")
+    mosaic: Mosaic = key(Mosaic(), "Image and composite.")
     burned: Burned = key(Burned(), "Burned area.")
     landclass: Landclass = key(Landclass(), "Land classes.")
     change: Change = key(Change(), "Change detection.")

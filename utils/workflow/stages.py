@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from utils.workflow.schema import Conf, DatasetConf
+from utils.workflow.schema_mosaic import Mosaic
 
 Weight = Literal["light", "heavy", "network"]
 
@@ -57,6 +58,9 @@ _S2_ONLY = (
 
 # All of section dataset but how the sets are stored.
 _DATASET = tuple(f"dataset.{name}" for name in DatasetConf.model_fields if name != "storage")
+
+# All of section mosaic but what decides memory only.
+_MOSAIC = tuple(f"mosaic.{name}" for name in Mosaic.model_fields if name != "row_block")
 
 _ALL = (
     Stage(
@@ -213,11 +217,12 @@ _ALL = (
     ),
     Stage(
         "mosaic",
-        "blend predicted tiles into one image",
-        "pred/",
+        "one image of the predictions, its composite with the observed t1, and their uncertainty",
+        "pred/ or scene/, preprocessed/",
         "mosaic/",
         upstream=("predict", "split"),
-        slice=("report.max_px", "report.max_pairs", "report.synthetic"),
+        slice=(*_MOSAIC, "report.max_px", "report.max_pairs", "report.synthetic"),
+        version=2,
         published=("mosaic_predictions",),
     ),
     Stage(
@@ -226,7 +231,8 @@ _ALL = (
         "dataset/all/",
         "mosaic/truth/",
         upstream=("build_dataset", "split"),
-        slice=("report.max_px", "report.max_pairs", "report.synthetic"),
+        slice=("mosaic.dtype", "report.max_px", "report.max_pairs", "report.synthetic"),
+        version=2,
         published=("mosaic_gt",),
     ),
     Stage(
