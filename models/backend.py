@@ -25,7 +25,7 @@ def usable_cores() -> int:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hold back what native code prints during the import; shown again only when the import fails."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
@@ -67,7 +67,7 @@ def start(threads: int = 0, before_operations: Callable[[], None] | None = None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     try:
-        with _quiet_stderr():
+        with quiet_stderr():
             import keras
             import tensorflow as tf
 

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from models import backend
-from models.inputs import F32, RawSample
+from models.inputs import F32, RawSample, units_of
 from models.run import RunFolder, load_card, load_model
+from models.runtime import Kind, Runtime
 from models.validation import pad_to_multiple
+from utils.science.scaler import CHANGE_CLIP_DB
 from utils.workflow.errors import ConfigError
 
 Input = tuple[RawSample, Mapping[str, float]]
+REFLECTANCE = (-0.01, 1.2)  # what a network says beyond is cut: no clear ground is darker or brighter
+_WINDOW_PIXELS = 1 << 16  # of a batch on a processor: one window of 256 px stays in its cache, eight do not
+
+
+class SceneRows(Protocol):
+    """Full-width rows of a scene, as utils.io.scene_reader gives them: s1, s2 (dates, channels, rows, cols)."""
+
+    @property
+    def s1(self) -> F32: ...
+    @property
+    def s2(self) -> F32: ...
 
 
 class Predictor:
@@ -24,10 +37,8 @@ class Predictor:
     (differences stay below 1e-6 between batch sizes).
     """
 
-    def __init__(self, folder: Path, batch_size: int = 8) -> None:
+    def __init__(self, folder: Path, batch_size: int = 8, runtime: Kind = "tf") -> None:
         backend.start()
-        import tensorflow as tf
-
         from models.session import load_scaler
 
         run = RunFolder(folder)
@@ -40,28 +51,34 @@ class Predictor:
                 f"{folder}: the network takes {network.input_shape[-1]} channels, the scaler gives {self.scaler.n_inputs}.",
                 "Train the run again.",
             )
-        self._infer = tf.function(lambda x: network(x, training=False))
-        self._sigma = self._load_head(run, network) if "uncertainty" in self.card else None
+        units = units_of(self.scaler, len(self.bands))
+        self._infer = self._windows = Runtime(lambda x: network(x, training=False), runtime, units.scale)
+        self._limits = tuple(np.asarray((limit - units.offset) / units.scale, np.float32) for limit in REFLECTANCE)
+        self._sigma: Runtime | None = None
+        if "uncertainty" in self.card:
+            self._load_head(run, network, runtime, units.scale)
 
-    def _load_head(self, run: RunFolder, network: Any) -> Any:
-        """x -> standard deviation in reflectance. A graph of its own: the mean is computed as without a head."""
+    def _load_head(self, run: RunFolder, network: Any, runtime: Kind, scale: Any) -> None:
+        """x -> standard deviation in reflectance. A graph of its own: the mean of tiles is computed as without a head.
+
+        For windows of scenes one graph gives both: features are computed once.
+        """
         import tensorflow as tf
 
-        from models.inputs import units_of
         from models.uncertainty import feature_network
 
         head, features = load_model(run.uncertainty), feature_network(network)
         temperature = self.card["uncertainty"]["temperature"]
-        factor = np.array([temperature[band] for band in self.bands]) * np.abs(
-            units_of(self.scaler, len(self.bands)).scale
-        )
-        scale = tf.constant(factor, tf.float32)
+        factor = tf.constant(np.array([temperature[band] for band in self.bands]) * np.abs(scale), tf.float32)
 
-        def sigma(x: Any) -> Any:
-            found = head(tf.cast(features(x, training=False)[0], tf.float32), training=False)
-            return scale * tf.exp(0.5 * found)
+        def both(x: Any) -> tuple[Any, Any]:
+            seen, mean = features(x, training=False)
+            found = head(tf.cast(seen, tf.float32), training=False)
+            return mean, factor * tf.exp(0.5 * found)
 
-        return tf.function(sigma)
+        one = np.ones(len(self.bands))
+        self._sigma = Runtime(lambda x: both(x)[1], runtime, one)
+        self._windows = Runtime(lambda x: tf.concat(both(x), axis=-1), runtime, np.concatenate([scale, one]))
 
     @property
     def has_sigma(self) -> bool:
@@ -72,6 +89,60 @@ class Predictor:
     def bands(self) -> tuple[str, ...]:
         """Optical bands in channel order."""
         return self.scaler.bands_optical
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of what the network takes are multiples of this."""
+        return int(self.card["size_multiple"])
+
+    @property
+    def window_px(self) -> int:
+        """Side of the tiles that the run was trained and judged on: the scale on which its features pool."""
+        return int(self.card["size_px"])
+
+    @property
+    def scene_bands(self) -> tuple[str, ...]:
+        """Bands of a predicted scene: reflectance, then sigma_<band> where the run tells standard deviations."""
+        return (*self.bands, *(f"sigma_{band}" for band in self.bands if self.has_sigma))
+
+    def scene_batch(self, window_px: int) -> int:
+        """Windows that are predicted at once."""
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return self.batch_size
+        return min(self.batch_size, max(1, _WINDOW_PIXELS // window_px**2))
+
+    def scene_input(self, rows: SceneRows, ds1_median_db: Mapping[str, float]) -> tuple[F32, Any]:
+        """Normalised input (rows, cols, C) and valid (rows, cols) of rows of a scene whose radar is filled."""
+        from utils.science.scene_kernels import network_input
+
+        scaler, fixed = self.scaler, self.scaler.mode == "fixed"
+        shape = rows.s1.shape[2:]
+        x, valid = np.empty((*shape, scaler.n_inputs), np.float32), np.empty(shape, bool)
+        median = np.array([ds1_median_db[band] for band in scaler.bands_sar], np.float32)
+        cut = CHANGE_CLIP_DB if fixed else 0.0
+        network_input(rows.s1, rows.s2, *scaler.affine_and_clip(), median, cut, x, valid)
+        return x, valid
+
+    def windows(self, x: F32) -> F32:
+        """(B, h, w, C) network input to (B, h, w, scene bands): mean in network units, sigma in reflectance."""
+        found = np.array(self._windows(x))
+        count = len(self.bands)
+        np.clip(found[..., :count], *self._limits, out=found[..., :count])
+        return found
+
+    def scene_units(self) -> tuple[F32, F32]:
+        """(scale, offset) of the scene bands: what windows() gave, blended, times scale plus offset is reflectance.
+
+        Sigma is blended as it is, not its square: errors of two windows over one pixel are one network's answers to
+        nearly one input, so they go together, and of fully correlated errors the weighted mean of the standard
+        deviations is that of the weighted mean. It is also what joining predicted tiles does.
+        """
+        units = units_of(self.scaler, len(self.bands))
+        more = len(self.scene_bands) - len(self.bands)
+        ones, zeros = np.ones(more, np.float32), np.zeros(more, np.float32)
+        return np.concatenate([units.scale, ones]), np.concatenate([units.offset, zeros])
 
     def check_bands(self, bands_sar: Sequence[str], bands_optical: Sequence[str], dates: int | None = None) -> None:
         """raises  ConfigError naming both when a dataset has other bands, or samples of other dates, than the run"""
@@ -109,8 +180,6 @@ class Predictor:
 
     def _each(self, infer: Callable[[Any], Any], samples: Sequence[Input]) -> Iterator[tuple[F32, Any]]:
         """(output, valid) of every sample, in batches of one shape."""
-        import tensorflow as tf
-
         for first in range(0, len(samples), self.batch_size):
             chosen = samples[first : first + self.batch_size]
             pairs = [
@@ -121,12 +190,12 @@ class Predictor:
             ]
             rows, cols = pairs[0][1].shape
             stacked = [x for x, _ in pairs] + [pairs[-1][0]] * (self.batch_size - len(pairs))
-            x = pad_to_multiple(np.stack(stacked), int(self.card["size_multiple"]))
-            z = np.asarray(infer(tf.constant(x)))[:, :rows, :cols]
+            x = pad_to_multiple(np.stack(stacked), self.size_multiple)
+            z = infer(x)[:, :rows, :cols]
             yield from ((z[i], valid) for i, (_, valid) in enumerate(pairs))
 
     def _reflectance(self, z: F32, valid: Any) -> F32:
-        return _masked(self.scaler.invert_label(z), valid)
+        return _masked(self.scaler.invert_label(np.clip(z, *self._limits)), valid)
 
 
 def _masked(image: F32, valid: Any) -> F32:

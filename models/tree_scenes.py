@@ -56,6 +56,22 @@ class Ground:
         return close if metres else self.site == other.site and self.epsg == other.epsg
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a whole scene tells every pixel of it: its facts, where it lies, the days of both optical images."""
+
+    facts: SceneFacts
+    ground: Ground
+    day_t0: dt.date | None
+    day_t1: dt.date | None
+
+
+def ground_of(site: str, grid: Any) -> Ground:
+    """Where a scene on a grid lies."""
+    west, south, east, north = grid.bounds
+    return Ground(site, int(grid.epsg or 0), (west + east) / 2, (south + north) / 2)
+
+
 class Scenes:
     """Views of the samples of one set: days and scene facts of each pair, measured on up to 64 of its tiles."""
 
@@ -95,8 +111,12 @@ class Scenes:
     def ground(self, pair: str) -> Ground:
         """Where the scene of a pair lies."""
         info = self.index.pairs[pair]
-        west, south, east, north = info.grid.bounds
-        return Ground(str(info.site), int(info.grid.epsg or 0), (west + east) / 2, (south + north) / 2)
+        return ground_of(str(info.site), info.grid)
+
+    def place(self, pair: str) -> Place:
+        """All that the scene of a pair tells its pixels."""
+        info = self.index.pairs[pair]
+        return Place(self.facts(pair), self.ground(pair), day_of(info.t0), day_of(info.t1))
 
     def dates(self, sample_id: str) -> Pair:
         """Days of t0 and t1 as text: what date groups are made of."""

@@ -23,7 +23,7 @@ from models.config import ModelConf, TrainConf
 from models.inputs import RawSample
 from models.run import RunFolder, load_card, write_card, write_history
 from models.tree_gate import Gate
-from models.tree_scenes import Data, Ground, Scenes, day_of, draw_rows
+from models.tree_scenes import Data, Ground, Place, Scenes, day_of, draw_rows
 from utils.science import gated, res_features, strict_rows
 from utils.science.res_features import SceneFacts, View
 from utils.science.strict import date_groups
@@ -281,10 +281,13 @@ def scored(fitted: TreeModel, scenes: Scenes, ids: Sequence[str]) -> dict[str, f
 class TreePredictor:
     """Prediction from a finished run of trees; the same calls as models.predictor.Predictor."""
 
-    def __init__(self, folder: Path, index: Any, read: Callable[[str], RawSample]) -> None:
+    halo_px = 32  # twice the largest radius of the guided filter is 24: nothing farther away changes a pixel
+
+    def __init__(self, folder: Path, index: Any = None, read: Callable[[str], RawSample] | None = None) -> None:
         self.card = load_card(RunFolder(folder))
         self.model = TreeModel.load(folder)
-        self.scenes = Scenes(index, read)
+        if index is not None and read is not None:
+            self.scenes = Scenes(index, read)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -307,8 +310,16 @@ class TreePredictor:
 
     def tags(self, pair: str) -> dict[str, str]:
         """DOMAIN inside or outside: whether the scene lies near those of the training and looks like them."""
-        inside = self.model.inside(self.scenes.facts(pair), self.scenes.ground(pair))
-        return {"DOMAIN": "inside" if inside else "outside"}
+        return self.place_tags(self.scenes.place(pair))
+
+    def place_tags(self, place: Place) -> dict[str, str]:
+        """The same of a scene that is no pair of the index."""
+        return {"DOMAIN": "inside" if self.model.inside(place.facts, place.ground) else "outside"}
+
+    def predict_part(self, s1_t0: F32, s1_t1: F32, s2_t0: F32, clear_t0: Any, place: Place) -> F32:
+        """Simulated t1 of a part of a scene, (h, w, n) reflectance; right where `halo_px` of it lie around."""
+        view = View(s1_t0, s1_t1, s2_t0, self.bands, clear_t0, place.day_t0, place.day_t1, place.facts)
+        return self.model.predict(view, place.ground)
 
     def predict(self, samples: Sequence[tuple[Any, Mapping[str, float]]]) -> list[F32]:
         """Simulated t1 of samples, (H, W, n) float32 reflectance each; the medians of the scene are its own."""

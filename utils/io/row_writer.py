@@ -100,10 +100,15 @@ def writer(
     nodata: float | None = None,
     tags: Mapping[str, str] | None = None,
     threads: int = 0,
+    scale: float | None = None,
+    offset: float | None = None,
+    quick: bool = False,
 ) -> Iterator[Writer]:
     """Open a tiled GeoTIFF for windowed writing; renamed to `path` when the block ends without error.
 
     threads  that compress blocks: 0 = all that this process may use; the bytes are the same for any number
+    scale    stored with offset: value = stored * scale + offset
+    quick    compressed for speed, by Zstandard where GDAL has it: for what another stage reads and few others do
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     need_space(path, grid.rows * grid.cols * bands * np.dtype(dtype).itemsize)
@@ -111,13 +116,14 @@ def writer(
     with temporary_path(path) as temporary, _disk_errors(path):
         options = [
             *creation_options(np.dtype(dtype), grid.rows, grid.cols, cog=False),
+            *(_quick_options() if quick else []),
             "SPARSE_OK=FALSE",
             f"NUM_THREADS={count}",
         ]
         dataset = gdal.GetDriverByName("GTiff").Create(
             str(temporary), grid.cols, grid.rows, bands, GDAL_TYPES[dtype], options
         )
-        describe(dataset, grid, band_names, nodata, tags or {}, None, None)
+        describe(dataset, grid, band_names, nodata, tags or {}, scale, offset)
         out = Writer(dataset)
         del dataset
         try:
@@ -125,6 +131,31 @@ def writer(
             out.close()
         finally:
             out.abandon()
+
+
+def _quick_options() -> list[str]:
+    """Later options of a name win over earlier ones of it."""
+    known = gdal.GetDriverByName("GTiff").GetMetadataItem("DMD_CREATIONOPTIONLIST") or ""
+    return ["COMPRESS=ZSTD", "ZSTD_LEVEL=1"] if ">ZSTD<" in known else ["ZLEVEL=1"]
+
+
+def cog_from(source: Path, target: Path, resampling: str = "AVERAGE") -> None:
+    """Cloud Optimized GeoTIFF of a raster, in memory that does not grow with it; whole or not at all.
+
+    raises  DiskError when the disk is full
+    """
+    facts = gdal.Open(str(source))
+    kind = np.dtype({number: name for name, number in GDAL_TYPES.items()}[facts.GetRasterBand(1).DataType])
+    need_space(target, facts.RasterXSize * facts.RasterYSize * facts.RasterCount * kind.itemsize)
+    options = [
+        *creation_options(kind, facts.RasterYSize, facts.RasterXSize, cog=True),
+        f"OVERVIEW_RESAMPLING={resampling}",
+        f"NUM_THREADS={len(os.sched_getaffinity(0))}",
+    ]
+    with temporary_path(target) as temporary, _disk_errors(target):
+        done = gdal.GetDriverByName("COG").CreateCopy(str(temporary), facts, options=options)
+        done.FlushCache()
+        del done
 
 
 @contextmanager

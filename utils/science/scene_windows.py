@@ -7,13 +7,14 @@ edge pixels lie inside windows too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from utils.science.blend import window_weights
+from utils.science.scene_kernels import add_window, weighted_mean
 
 F32 = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -71,6 +72,7 @@ class _Rows:
     def __init__(self, plan: WindowPlan, read: ReadRows, left: int, right: int) -> None:
         self._plan, self._read = plan, read
         self._columns = mirrored(np.arange(left, right), plan.cols)
+        self._inner = slice(-left, -left + min(plan.cols, right))  # columns that are not mirrored: copied as they lie
         self._top: int | None = None
         self.x = np.empty((0, 0, 0), np.float32)
         self.valid = np.empty((0, 0), bool)
@@ -79,18 +81,25 @@ class _Rows:
         """Hold rows top .. top + window_px - 1."""
         size = self._plan.window_px
         kept = 0 if self._top is None else max(size - (top - self._top), 0)
-        fresh_x, fresh_valid = self._load(top + kept, top + size)
-        if kept:
-            fresh_x = np.concatenate([self.x[-kept:], fresh_x])
-            fresh_valid = np.concatenate([self.valid[-kept:], fresh_valid])
-        self.x, self.valid, self._top = fresh_x, fresh_valid, top
+        if kept:  # one buffer for all rows: two would be the largest arrays of a scene
+            self.x[:kept], self.valid[:kept] = self.x[-kept:], self.valid[-kept:]
+        self._load(top, kept)
+        self._top = top
 
-    def _load(self, first: int, last: int) -> tuple[F32, BoolArray]:
-        wanted = mirrored(np.arange(first, last), self._plan.rows)
+    def _load(self, top: int, kept: int) -> None:
+        size, inner = self._plan.window_px, self._inner
+        wanted = mirrored(np.arange(top + kept, top + size), self._plan.rows)
         low, high = int(wanted.min()), int(wanted.max()) + 1
-        x, valid = self._read(low, high)
-        picked = np.ix_(wanted - low, self._columns)
-        return x[picked], valid[picked]
+        found = self._read(low, high)
+        if not self.x.size:
+            self.x = np.empty((size, len(self._columns), found[0].shape[-1]), np.float32)
+            self.valid = np.empty(self.x.shape[:2], bool)
+        straight = np.array_equal(wanted - low, np.arange(len(wanted)))
+        before, behind = self._columns[: inner.start], self._columns[inner.stop :]
+        for target, values in zip((self.x, self.valid), found, strict=True):
+            rows = values if straight else values[wanted - low]
+            target[kept:, inner] = rows[:, : inner.stop - inner.start]
+            target[kept:, : inner.start], target[kept:, inner.stop :] = rows[:, before], rows[:, behind]
 
 
 def predict_rows(
@@ -101,12 +110,15 @@ def predict_rows(
     batch: int = 8,
     first: int = 0,
     last: int | None = None,
+    scale: Sequence[float] | F32 | None = None,
+    offset: Sequence[float] | F32 | None = None,
 ) -> Iterator[tuple[int, F32]]:
     """Blended prediction of rows first .. last - 1 of a scene, from top to bottom.
 
     read    rows a .. b - 1 of the scene: x (b - a, cols, C) float32 network units, finite, and valid (b - a, cols);
             what it gives for a row must not depend on a and b
     infer   (batch, window, window, C) float32 -> (batch, window, window, bands) float32; always full batches
+    scale, offset  (bands,) the mean becomes mean * scale + offset; None = stays as it is
     yields  row of the scene and (rows, cols, bands) float32; NaN where the input is not valid or no window was made
 
     Every pixel is the mean of the windows over it, weighted by sin^2 (blend.window_weights). The windows of a row are
@@ -117,18 +129,22 @@ def predict_rows(
     left, right = columns[0], columns[-1] + size
     weights = window_weights(size, size).astype(np.float32)
     rows = _Rows(plan, read, left, right)
+    factor = np.ones(bands, np.float32) if scale is None else np.asarray(scale, np.float32)
+    shift = np.zeros(bands, np.float32) if offset is None else np.asarray(offset, np.float32)
     total = np.zeros((size, right - left, bands), np.float32)
     weight = np.zeros((size, right - left), np.float32)
     tops = [top for top in plan.starts(plan.rows) if top < last and top + size > first]
     for number, top in enumerate(tops):
         rows.move(top)
-        offsets = [c - left for c in columns if rows.valid[:, c - left : c - left + size].mean() >= plan.min_valid]
+        per_column = rows.valid.sum(axis=0)
+        least = plan.min_valid * size * size
+        offsets = [c - left for c in columns if per_column[c - left : c - left + size].sum() >= max(least, 1)]
         _add_windows(offsets, rows.x, infer, batch, weights, total, weight)
         done = size if number == len(tops) - 1 else plan.stride_px
         begin, end = max(top, first), min(top + done, last)
         if end > begin:
             inside = np.s_[begin - top : end - top, -left : plan.cols - left]
-            yield begin, _mean(total[inside], weight[inside], rows.valid[inside])
+            yield begin, weighted_mean(total[inside], weight[inside], rows.valid[inside], factor, shift)
         for sums in (total, weight):
             sums[: size - plan.stride_px] = sums[plan.stride_px :].copy()
             sums[size - plan.stride_px :] = 0.0
@@ -136,19 +152,13 @@ def predict_rows(
 
 def _add_windows(offsets: list[int], x: F32, infer: Infer, batch: int, weights: F32, total: F32, weight: F32) -> None:
     size = len(weights)
+    together = np.empty((batch, size, size, x.shape[-1]), np.float32)
     for begin in range(0, len(offsets), batch):
         chosen = offsets[begin : begin + batch]
-        full = chosen + chosen[-1:] * (batch - len(chosen))
-        found = infer(np.stack([x[:, offset : offset + size] for offset in full]))
-        for offset, image in zip(chosen, found, strict=False):
-            total[:, offset : offset + size] += image * weights[..., None]
-            weight[:, offset : offset + size] += weights
-
-
-def _mean(total: F32, weight: F32, valid: BoolArray) -> F32:
-    covered = (weight > 0) & valid
-    mean = total / np.where(covered, weight, np.float32(1.0))[..., None]
-    return np.where(covered[..., None], mean, np.float32(np.nan)).astype(np.float32)
+        for place, offset in zip(together, chosen + chosen[-1:] * (batch - len(chosen)), strict=True):
+            place[...] = x[:, offset : offset + size]
+        for offset, image in zip(chosen, infer(together), strict=False):
+            add_window(total, weight, image, weights, offset)
 
 
 def part_rows(plan: WindowPlan, part: int, parts: int) -> tuple[int, int]:
@@ -161,3 +171,67 @@ def part_rows(plan: WindowPlan, part: int, parts: int) -> tuple[int, int]:
     stripes = -(-plan.rows // plan.stride_px)
     edges = [round(i * stripes / parts) * plan.stride_px for i in (part - 1, part)]
     return min(edges[0], plan.rows), min(edges[1], plan.rows)
+
+
+def fitting_window(rows: int, cols: int, window_px: int, multiple: int) -> int:
+    """The largest window up to window_px, even and a multiple of `multiple`, that a scene can be mirrored for.
+
+    raises  ValueError for a scene that is too small for two multiples
+    """
+    step = multiple * (1 + multiple % 2)
+    fits = min(window_px, 2 * (min(rows, cols) - 1)) // step * step
+    if fits < 2 * multiple:
+        raise ValueError(
+            f"a scene of {rows} x {cols} px is smaller than the smallest window, {max(2 * multiple, 2)} px"
+        )
+    return fits
+
+
+def predict_blocks(
+    shape: tuple[int, int],
+    make: Callable[[tuple[slice, slice], tuple[slice, slice]], F32],
+    block_px: int = 512,
+    halo_px: int = 32,
+    first: int = 0,
+    last: int | None = None,
+) -> Iterator[tuple[int, F32]]:
+    """Prediction of rows first .. last - 1 by blocks side by side, for models that look at neighbours but at no window.
+
+    make    rows and columns of the scene with a halo, and the block's rows and columns inside these -> (h, w, bands)
+    yields  as predict_rows. Blocks lie on a lattice fixed to the scene: parts change no pixel
+    """
+    rows, cols = shape
+    last = rows if last is None else last
+    for top in range(first // block_px * block_px, last, block_px):
+        bottom = min(top + block_px, rows)
+        around = slice(max(top - halo_px, 0), min(bottom + halo_px, rows))
+        images = []
+        for left in range(0, cols, block_px):
+            right = min(left + block_px, cols)
+            beside = slice(max(left - halo_px, 0), min(right + halo_px, cols))
+            own = (slice(top - around.start, bottom - around.start), slice(left - beside.start, right - beside.start))
+            images.append(make((around, beside), own))
+        begin, end = max(top, first), min(bottom, last)
+        yield begin, np.concatenate(images, axis=1)[begin - top : end - top]
+
+
+class RowFlow:
+    """Rows of one scene taken in stripes: a stripe that begins where the last one ended goes on from there, so that
+    windows over both are computed once; any other begins anew. The pixels are the same."""
+
+    def __init__(self, begin: Callable[[int], Iterator[tuple[int, F32]]]) -> None:
+        self._begin, self._next = begin, -1
+        self._rows: Iterator[tuple[int, F32]] = iter(())
+        self._left: F32 | None = None
+
+    def take(self, first: int, last: int) -> Iterator[tuple[int, F32]]:
+        """Rows first .. last - 1 as (row, (rows, cols, bands)), from top to bottom."""
+        if first != self._next:
+            self._rows, self._left = self._begin(first), None
+        row, self._next = first, -1
+        while row < last:
+            image = next(self._rows)[1] if self._left is None else self._left
+            part, self._left = image[: last - row], image[last - row :] if len(image) > last - row else None
+            yield row, part
+            row += len(part)
+        self._next = last

@@ -74,6 +74,10 @@ class Layout:
     def pred(self, run: str) -> Path:
         return self.work / "pred" / run
 
+    def scene(self, run: str, pair_id: str) -> Path:
+        """Folder of the rows of one predicted scene (predict.method scene)."""
+        return self.work / "scene" / run / pair_id
+
     def mosaic(self, run: str, pair_id: str) -> Path:
         """Folder of one mosaic; run `truth` holds the observed labels."""
         return self.work / "mosaic" / run / pair_id

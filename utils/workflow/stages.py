@@ -207,13 +207,14 @@ _ALL = (
     ),
     Stage(
         "predict",
-        "predict tiles",
-        "runs/, dataset/",
-        "pred/",
+        "predict tiles, or whole scenes",
+        "runs/, dataset/, preprocessed/",
+        "pred/, scene/",
         upstream=("build_dataset", "train"),
         slice=("predict",),
         weight="heavy",
         splittable=True,
+        version=2,
     ),
     Stage(
         "mosaic",

@@ -1,0 +1,82 @@
+"""The one-pass forms of what a scene goes through against the plain forms that tiles go through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.unit.tiny_training import BANDS, SAR, standard_scaler
+from utils.science.scaler import CHANGE_CLIP_DB, Scaler
+from utils.science.scene_kernels import add_window, network_input, weighted_mean
+
+RNG = np.random.default_rng(2)
+
+
+def planes(dates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Radar from -45 to +8 dB and reflectance from -0.1 to 1.3, beyond every clip, with holes in both."""
+    power = (10 ** RNG.uniform(-4.5, 0.8, (dates, 2, 40, 50))).astype(np.float32)
+    optical = RNG.uniform(-0.1, 1.3, (dates - 1, 4, 40, 50)).astype(np.float32)
+    power[0, 1, 3:6, 7:9] = power[-1, 0, 20, :5] = optical[-1, 2, 30:33, 40] = np.nan
+    return power, optical
+
+
+@pytest.mark.parametrize(("mode", "dates"), [("fixed", 2), ("standard", 2), ("fixed", 3)])
+def test_network_input_is_that_of_the_scaler(mode: str, dates: int) -> None:
+    scaler = Scaler.fixed(SAR, BANDS, n_dates=dates) if mode == "fixed" else standard_scaler()
+    power, optical = planes(dates)
+    median = {"VV": 0.31, "VH": -0.7}
+    s1, s2 = ([np.moveaxis(one, 0, -1) for one in stack] for stack in (power, optical))
+    earlier = list(zip(s1[:-2], s2[:-1], strict=True))
+    expected, good = scaler.network_input(s1[-2], s1[-1], s2[-1], median, earlier)
+    x, valid = np.empty_like(expected), np.empty_like(good)
+    cut = CHANGE_CLIP_DB if mode == "fixed" else 0.0
+    network_input(power, optical, *scaler.affine_and_clip(), np.array(list(median.values()), np.float32), cut, x, valid)
+    assert 0 < (~good).sum() < good.size and np.array_equal(valid, good)
+    print(f"largest difference {np.abs(x - expected).max():.2g} network units (limit 2e-6)")
+    assert np.abs(x - expected).max() < 2e-6
+
+
+def test_windows_are_added_and_divided() -> None:
+    total, weight = np.zeros((4, 9, 2), np.float32), np.zeros((4, 9), np.float32)
+    images = RNG.normal(size=(2, 4, 4, 2)).astype(np.float32)
+    weights = RNG.uniform(0.1, 1, (4, 4)).astype(np.float32)
+    for image, left in zip(images, (0, 2), strict=True):
+        add_window(total, weight, image, weights, left)
+    valid = np.ones((4, 9), bool)
+    valid[1, 3] = False
+    found = weighted_mean(total, weight, valid, np.array([2.0, 1.0], np.float32), np.array([0.5, 0.0], np.float32))
+    w, v = weights[0, 2], weights[0, 0]  # pixel (0, 2) is the third of the first window and the first of the second
+    by_hand = (w * images[0, 0, 2] + v * images[1, 0, 0]) / (w + v) * [2, 1] + [0.5, 0]
+    assert np.abs(found[0, 2] - by_hand).max() < 1e-6
+    assert np.isnan(found[:, 6:]).all() and np.isnan(found[1, 3]).all() and np.isnan(found).sum() == 2 * (12 + 1)
+
+
+def test_scene_rows_of_the_reader_fit_the_kernel(tmp_path: Path) -> None:
+    """Radar holes are filled from beyond the rows that are asked for, up to 32 px."""
+    from utils.io.scene_reader import filled
+
+    power = RNG.uniform(0.05, 0.2, (2, 2, 200, 60)).astype(np.float32)
+    power[0, 0, 64, 30], power[1, 1, 63, 10] = 0.0, -0.1
+    optical = np.zeros((1, 4, 200, 60), np.float32)
+    asked = []
+
+    def rows(first: int, last: int) -> SimpleNamespace:
+        asked.append((first, last))
+        return SimpleNamespace(
+            s1=power[:, :, first:last], s2=optical[:, :, first:last], cloud=np.zeros((last - first, 60), np.uint8)
+        )
+
+    scene = SimpleNamespace(grid=SimpleNamespace(rows=200), rows=rows)
+    parts = [filled(scene, first, last, 5) for first, last in ((0, 64), (64, 128), (128, 200))]
+    joined = np.concatenate([part.s1 for part in parts], axis=2)
+    assert asked == [(0, 96), (32, 160), (96, 200)]
+    around = power[0, 0, 63:66, 29:32].ravel()
+    four = around[[1, 3, 5, 7]]  # at distance 1; the fifth at sqrt 2 is the one of the smallest row and column
+    expected = (four.sum() + around[0] / np.sqrt(2)) / (4 + 1 / np.sqrt(2))
+    assert joined[0, 0, 64, 30] == pytest.approx(expected, rel=1e-6)
+    assert joined[1, 1, 63, 10] > 0.05
+    joined[0, 0, 64, 30], joined[1, 1, 63, 10] = 0.0, -0.1
+    assert np.array_equal(joined, power)

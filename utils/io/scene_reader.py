@@ -1,0 +1,317 @@
+"""Rows of the inputs of a whole scene, read a few at a time: from the preprocessed rasters of a work directory, or from
+rasters that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from osgeo import gdal
+
+from utils.io import raster
+from utils.io.acquisitions import Acquisition
+from utils.io.cutter import DateRasters
+from utils.science.filters import ds1_median_db
+from utils.science.grid import Grid, Window
+from utils.science.sar import fill_in_windows
+from utils.workflow.errors import InputError
+
+F32 = NDArray[np.float32]
+T = TypeVar("T")
+
+SAR = ("VV", "VH")
+CHUNK_ROWS = 128
+HALO_PX = 32  # of the filling of radar pixels
+_BLOCK_ROWS = 512  # of the project's rasters
+_SAMPLE_PX = 1 << 20  # pixels that a median looks at; more changes nothing
+
+
+@dataclass(frozen=True)
+class SceneRows:
+    """Full-width rows of every input.
+
+    s1      (dates, 2, rows, cols) float32, oldest first: gamma0 VV, VH, linear power, NaN = nodata
+    s2      (dates - 1, n, rows, cols) float32 reflectance, NaN = nodata
+    cloud   (rows, cols) uint8 cloud code of the newest optical image; 0 where nobody says
+    """
+
+    s1: F32
+    s2: F32
+    cloud: NDArray[np.uint8]
+
+
+class Scene(Protocol):
+    """What prediction reads. One thread at a time may call it."""
+
+    @property
+    def grid(self) -> Grid: ...
+
+    def rows(self, first: int, last: int) -> SceneRows: ...
+
+
+class WorkScene:
+    """A pair, or a sequence of dates, of a work directory; the same pixels as tiles have. A context manager.
+
+    raises  InputError when a raster is missing, or when two are not on one grid
+    """
+
+    def __init__(self, root: Path, dates: Sequence[Acquisition], optical: Sequence[str]) -> None:
+        self._stack = ExitStack()
+        try:
+            known = [DateRasters(root, date, optical) for date in dates[:-1]]
+            # the last optical image is what is predicted, and may not be there
+            known.append(DateRasters(root, replace(dates[-1], s2=()), ()))
+            self._dates = [self._stack.enter_context(date) for date in known]
+            self.grid = self._dates[0].grid
+            for date, open_date in zip(dates, self._dates, strict=True):
+                if open_date.grid != self.grid:
+                    raise _other_grid(f"date {date.id}", open_date.grid, f"date {dates[0].id}", self.grid)
+        except BaseException:
+            self._stack.close()
+            raise
+        # radar is read with a halo, so two lines of its blocks; masks have a quarter of the bytes
+        products = max(len(date.s1) for date in dates)
+        keep_lines((4.5 * products + len(optical)) * len(dates), self.grid.cols)
+
+    def __enter__(self) -> WorkScene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def rows(self, first: int, last: int) -> SceneRows:
+        """Rows first .. last - 1."""
+        cuts = [date.cut(Window(first, 0, last - first, self.grid.cols)) for date in self._dates]
+        return SceneRows(
+            np.stack([cut.sar for cut in cuts]), np.stack([cut.optical for cut in cuts[:-1]]), cuts[-2].mask[0]
+        )
+
+
+def _other_grid(name: str, grid: Grid, first_name: str, first: Grid) -> InputError:
+    bounds = " ".join(f"{value:.8g}" for value in first.bounds)
+    system = f"-t_srs EPSG:{first.epsg} " if first.epsg else ""
+    return InputError(
+        f"{name} ({_words(grid)}) is not on the grid of {first_name} ({_words(first)}).",
+        f"Put both on one grid, for example gdalwarp {system}-te {bounds} -ts {first.cols} {first.rows} IN.tif OUT.tif.",
+    )
+
+
+def _words(grid: Grid) -> str:
+    return (
+        f"EPSG {grid.epsg}, origin {grid.x0:.10g} {grid.y0:.10g}, pixel {grid.dx:.6g} x {grid.dy:.6g}, "
+        f"{grid.rows} x {grid.cols} px"
+    )
+
+
+def keep_lines(planes: float, cols: int) -> None:
+    """Let GDAL hold a line of blocks of every raster: with less each block would be decoded for every few rows."""
+    wanted = int(planes * _BLOCK_ROWS * (cols + _BLOCK_ROWS) * 4)
+    gdal.SetCacheMax(max(gdal.GetCacheMax(), min(wanted, 1 << 30)))
+
+
+class FileScene:
+    """Rasters that a user names, all on one grid. A context manager.
+
+    s1_t0, s1_t1  files that hold VV and VH, gamma0 in linear power; s2_t0 files that hold the bands of `optical`
+    Bands are found by their description, in files of one band by the last word of the name too (x_vv.tif, B04.tif);
+    files without any such name count in the order asked for when their number is right. Scale, offset and nodata of the
+    files hold.
+    raises        InputError when a band is missing, when two rasters are not on one grid, or when values are decibels or
+                  digital numbers
+    """
+
+    def __init__(
+        self, s1_t0: Sequence[Path], s1_t1: Sequence[Path], s2_t0: Sequence[Path], optical: Sequence[str]
+    ) -> None:
+        self._stack = ExitStack()
+        groups = {"--s1-t0": (s1_t0, SAR), "--s1-t1": (s1_t1, SAR), "--s2-t0": (s2_t0, tuple(optical))}
+        try:
+            self._bands = {name: [_Band(*one) for one in _find(name, *group)] for name, group in groups.items()}
+            bands = [band for group in self._bands.values() for band in group]
+            for band in bands:
+                self._stack.enter_context(band.reader)
+            self.grid = bands[0].reader.grid
+            for band in bands[1:]:
+                if band.reader.grid != self.grid:
+                    raise _other_grid(str(band.path), band.reader.grid, str(bands[0].path), self.grid)
+        except BaseException:
+            self._stack.close()
+            raise
+        keep_lines(len(bands) + 2 * len(SAR), self.grid.cols)
+
+    def __enter__(self) -> FileScene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return list(dict.fromkeys(band.path for group in self._bands.values() for band in group))
+
+    def rows(self, first: int, last: int) -> SceneRows:
+        """Rows first .. last - 1."""
+        window = Window(first, 0, last - first, self.grid.cols)
+        before, after, optical = (np.stack([band.read(window) for band in self._bands[name]]) for name in self._bands)
+        return SceneRows(np.stack([before, after]), optical[None], np.zeros(optical.shape[1:], np.uint8))
+
+    def check(self) -> None:
+        """Look at every n-th row: raises InputError for decibels or digital numbers, or an input without any data."""
+        power0, power1, optical = sampled(self)
+        for name, values, unit in (
+            ("--s1-t0", power0, "linear power"), ("--s1-t1", power1, "linear power"), ("--s2-t0", optical, "reflectance 0..1"),
+        ):  # fmt: skip
+            seen = values[np.isfinite(values)]
+            if not seen.size:
+                raise InputError(f"{name}: no pixel has data.", "Name rasters with data over the same ground.")
+            middle = float(np.median(seen))
+            if name != "--s2-t0" and middle < 0:
+                raise InputError(
+                    f"{name}: the median is {middle:.3g}, as of decibels; {unit} is read.",
+                    "Convert it: power = 10 ** (dB / 10).",
+                )
+            if name == "--s2-t0" and middle > 2:
+                raise InputError(
+                    f"{name}: the median is {middle:.5g}, as of digital numbers; {unit} is read.",
+                    "Store the scale in the file: gdal_edit.py -scale 0.0001 FILE (and -offset -0.1 from baseline 04.00 on).",
+                )
+
+
+class _Band:
+    """One band of one file, read in physical units."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        facts = raster.info(path)
+        self.path, self._number = path, number
+        self._nodata, self._scale, self._offset = facts.nodata, facts.scale, facts.offset
+        self.reader = raster.Reader(path)
+
+    def read(self, window: Window) -> F32:
+        stored = self.reader.read(window, [self._number])[0]
+        values = stored.astype(np.float32)
+        if (self._scale, self._offset) != (1.0, 0.0):
+            values = (stored * self._scale + self._offset).astype(np.float32)
+        if self._nodata is not None and np.isfinite(self._nodata):
+            values[stored == self._nodata] = np.nan
+        return np.asarray(values, np.float32)
+
+
+def _find(option: str, paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, int]]:
+    """File and band number of every wanted band."""
+    there: list[tuple[Path, int, set[str]]] = []
+    for path in paths:
+        facts = raster.info(path)
+        for number, text in enumerate(facts.band_names, start=1):
+            names = {text.upper()} - {""}
+            if facts.count == 1:
+                names.add(path.stem.upper().replace("-", "_").split("_")[-1])
+            there.append((path, number, names))
+    found = [next(((path, number) for path, number, names in there if band in names), None) for band in wanted]
+    if any(place is not None for place in found) and (
+        missing := [b for b, p in zip(wanted, found, strict=True) if p is None]
+    ):
+        raise InputError(
+            f"{option}: no band {', '.join(missing)} in {', '.join(map(str, paths))}.",
+            f"The run reads {', '.join(wanted)}: name files with all of them.",
+        )
+    if None in found and len(there) != len(wanted):
+        listed = ", ".join(f"{path} band {number}" for path, number, _ in there) or "no file"
+        raise InputError(
+            f"{option}: {listed}; the run reads {', '.join(wanted)}, and no band has one of these names.",
+            f"Name the bands, or give {len(wanted)} bands in this order.",
+        )
+    return [place or (path, number) for place, (path, number, _) in zip(found, there, strict=False)]
+
+
+def filled(scene: Scene, first: int, last: int, fill_k: int) -> SceneRows:
+    """Rows with non-positive radar power filled from its neighbours, up to 32 px beyond the rows.
+
+    The same for any division of the scene into multiples of CHUNK_ROWS, as long as it is the same one
+    """
+    top, bottom = max(first - HALO_PX, 0), min(last + HALO_PX, scene.grid.rows)
+    around = scene.rows(top, bottom)
+    own = slice(first - top, last - top)
+    radar = np.ascontiguousarray(around.s1[:, :, own])
+    for target, planes in zip(radar, around.s1, strict=True):
+        for plane, power in zip(target, planes, strict=True):
+            if _holes(power):
+                plane[:] = fill_in_windows(power, ~np.isnan(power), fill_k, halo_px=HALO_PX)[own]
+    return SceneRows(radar, np.ascontiguousarray(around.s2[:, :, own]), around.cloud[own])
+
+
+def _holes(plane: F32) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool((plane <= 0).any() | np.isinf(plane).any())
+
+
+def sampled(scene: Scene) -> tuple[F32, F32, F32]:
+    """S1 of the last two dates and the newest S2, about a million pixels of every n-th row, (channels, n, cols) each."""
+    grid = scene.grid
+    step = max(1, grid.rows * grid.cols // _SAMPLE_PX)
+    height = grid.rows if step == 1 else 1
+    parts = [scene.rows(row, row + height) for row in range(0, grid.rows, max(step, height))]
+    before, after, optical = (
+        np.concatenate(found, axis=1) for found in zip(*((p.s1[-2], p.s1[-1], p.s2[-1]) for p in parts), strict=True)
+    )
+    return before, after, optical
+
+
+def median_change_db(scene: Scene) -> dict[str, float]:
+    """Scene median of S1(t1) - S1(t0) by band, dB, as build_dataset writes it into its index.
+
+    raises  InputError when the two dates share no pixel with positive power
+    """
+    before, after, _ = sampled(scene)
+    try:
+        medians = ds1_median_db(before, after)
+    except ValueError as error:
+        raise InputError(
+            f"Sentinel-1 of t0 and t1: {error}.", "Choose rasters with data over the same ground."
+        ) from error
+    return {band: round(value, 6) for band, value in zip(SAR, medians, strict=True)}
+
+
+class Ahead:
+    """Chunks of rows made in another thread, one ahead of the one that is asked for. A context manager.
+
+    load    rows first .. last - 1 as arrays whose first axis is the row
+    rows    of the scene; chunks lie at multiples of chunk_rows
+    """
+
+    def __init__(self, load: Callable[[int, int], tuple[Any, ...]], rows: int, chunk_rows: int = CHUNK_ROWS) -> None:
+        self._load, self._rows, self._size = load, rows, chunk_rows
+        self._pool = ThreadPoolExecutor(1, "rows")
+        self._chunks: dict[int, Future[tuple[Any, ...]]] = {}
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._chunks.clear()
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run something in that thread: rasters are not shared between threads."""
+        return self._pool.submit(function).result()
+
+    def read(self, first: int, last: int) -> tuple[Any, ...]:
+        """Rows first .. last - 1."""
+        numbers = range(first // self._size, (last - 1) // self._size + 1)
+        wanted = {*numbers, *(n for n in (numbers.stop,) if n * self._size < self._rows)}
+        for number in sorted(wanted - set(self._chunks)):
+            top = number * self._size
+            self._chunks[number] = self._pool.submit(self._load, top, min(top + self._size, self._rows))
+        for number in set(self._chunks) - wanted:
+            self._chunks.pop(number).cancel()
+        begin = numbers.start * self._size
+        parts = [self._chunks[number].result() for number in numbers]
+        joined = parts[0] if len(parts) == 1 else tuple(np.concatenate(one) for one in zip(*parts, strict=True))
+        return tuple(one[first - begin : last - begin] for one in joined)
