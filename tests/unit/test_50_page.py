@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import _page, _page_scores, _page_tables
+from scripts import _page, _page_provenance, _page_scores, _page_tables
 from scripts._context import Context
 from tests.unit import page_case, tiny_judged
 from utils.io import html, pictures
@@ -150,6 +151,22 @@ def test_coverage_models_and_inputs_are_named(page: page_case.Page, tables: Tabl
     assert models[1] == ["good", "resunet", "23757", "2", "ab" * 16, "keras 3.15.1"]
     products = next(rows for rows in tables.rows.values() if rows[0] == ["date", "sensor", "product"])
     assert ["d1", "Sentinel-2", "S2_d1"] in products
+
+
+def test_inputs_that_stages_did_not_hash_are_hashed(page: page_case.Page, tables: Tables, tmp_path: Path) -> None:
+    rows = next(rows for rows in tables.rows.values() if rows[0] == ["stage", "file", "SHA-256"])[1:]
+    shown = {file.rsplit("/", 1)[-1]: digest for _, file, digest in rows}
+    truth = page.conf.parent / "truth/S2_t1_clear.tif"
+    assert shown["S2_t1_clear.tif"] == hashlib.sha256(truth.read_bytes()).hexdigest()[:32]
+    old = tmp_path / "old.tif"
+    old.write_bytes(b"then")
+    facts = [old.stat().st_size, old.stat().st_mtime_ns, ""]
+    old.write_bytes(b"now it is longer")
+    known = [4, "ab" * 32]
+    rows = _page_provenance._digests(
+        page.context(), [("import_data", str(old), facts), ("download", "raw/x.zip", known)]
+    )
+    assert [row[2] for row in rows] == ["4 bytes, not hashed", "ab" * 16]
 
 
 def test_what_speaks_against_it_stands_before_the_maps(page: page_case.Page) -> None:
