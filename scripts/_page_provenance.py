@@ -15,9 +15,11 @@ from scripts._context import Context
 from scripts._dates import load_dates
 from utils.io import html
 from utils.workflow import config, freshness
+from utils.workflow.files import sha256_file
 from utils.workflow.stages import chain
 
 MOST_ROWS = 400
+HASHED_BYTES = 4_000_000_000  # some ten seconds
 
 
 def split(facts: dict[str, Any]) -> list[str]:
@@ -54,11 +56,13 @@ def provenance(ctx: Context) -> list[str]:
         if ctx.conf.report.synthetic
         else "Contains modified Copernicus Sentinel data."
     )
-    models = _models(ctx)
+    models, files = _models(ctx), _digests(ctx, inputs[:MOST_ROWS])
     return [
         html.paragraph(source),
-        html.details(f"Products ({len(products)})", _capped(["date", "sensor", "product"], products)),
-        html.details(f"Input files with SHA-256 ({len(inputs)})", _capped(["stage", "file", "SHA-256"], inputs)),
+        html.details(f"Products ({len(products)})", _capped(["date", "sensor", "product"], products, len(products))),
+        html.details(
+            f"Input files with SHA-256 ({len(inputs)})", _capped(["stage", "file", "SHA-256"], files, len(inputs))
+        ),
         *(["<h3>Models</h3>", html.table(MODEL_HEAD, models, words=True)] if models else []),
         "<h3>Stages</h3>",
         html.table(["stage", "key", "digest of outputs", "files", "code", "warnings"], stages, words=True),
@@ -67,16 +71,18 @@ def provenance(ctx: Context) -> list[str]:
     ]
 
 
-def _capped(head: list[str], rows: list[list[str]]) -> str:
-    """A table of at most MOST_ROWS rows that says how many are left out."""
-    left = len(rows) - MOST_ROWS
+def _capped(head: list[str], rows: list[list[str]], count: int) -> str:
+    """A table of at most MOST_ROWS of `count` rows that says how many are left out."""
+    left = count - MOST_ROWS
     more = html.paragraph(f"{left} more in the manifests of the work directory.", "soft") if left > 0 else ""
     return html.table(head, rows[:MOST_ROWS], words=True) + more
 
 
-def _stages(ctx: Context) -> tuple[list[list[str]], list[list[str]], dict[str, str]]:
-    """Rows of the stages, rows of the input files, versions of the software."""
-    stages, inputs, versions = [], [], {}
+def _stages(ctx: Context) -> tuple[list[list[str]], list[tuple[str, str, list[Any]]], dict[str, str]]:
+    """Rows of the stages; stage, path and fingerprint of the input files; versions of the software."""
+    stages: list[list[str]] = []
+    inputs: list[tuple[str, str, list[Any]]] = []
+    versions: dict[str, str] = {}
     for name in chain("report", ctx.conf)[:-1]:
         manifest = freshness.read_manifest(ctx.layout, name)
         if manifest is None:
@@ -84,10 +90,10 @@ def _stages(ctx: Context) -> tuple[list[list[str]], list[list[str]], dict[str, s
         versions = manifest["versions"]
         keys = [manifest["key"][:12], manifest["outputs_digest"][:12]]
         stages.append([name, *keys, str(len(manifest["outputs"])), manifest["code"], "; ".join(manifest["warnings"])])
-        inputs += [[name, _short(ctx, path), _digest(value)] for path, value in manifest["external"].items()]
+        inputs += [(name, path, value) for path, value in manifest["external"].items()]
         if name == "download":
             fetched = [(path, value) for path, value in manifest["outputs"].items() if path.startswith("raw/")]
-            inputs += [[name, path, _digest(value)] for path, value in fetched]
+            inputs += [(name, path, value) for path, value in fetched]
     return stages, inputs, versions
 
 
@@ -115,9 +121,24 @@ def card_of(ctx: Context, run: str) -> dict[str, Any]:
         return {}
 
 
-def _digest(value: list[Any]) -> str:
-    """First half of a SHA-256, or the size where only that was recorded."""
-    return str(value[-1])[:32] if isinstance(value[-1], str) else f"{value[0]} bytes"
+def _digests(ctx: Context, inputs: list[tuple[str, str, list[Any]]]) -> list[list[str]]:
+    """Rows of input files with the first half of their SHA-256.
+
+    Of files inside folders stages record size and time only: they are hashed here, until HASHED_BYTES are read.
+    inputs  stage, path, [size, SHA-256] or [size, time of change in ns, SHA-256 or empty]
+    """
+    rows, left = [], HASHED_BYTES
+    for stage, path, value in inputs:
+        digest, file = str(value[-1])[:32], Path(path)
+        if (
+            not digest
+            and file.is_file()
+            and [file.stat().st_size, file.stat().st_mtime_ns] == value[:2]
+            and value[0] <= left
+        ):
+            digest, left = sha256_file(file)[:32], left - value[0]
+        rows.append([stage, _short(ctx, path), digest or f"{value[0]} bytes, not hashed"])
+    return rows
 
 
 def _short(ctx: Context, text: str) -> str:

@@ -15,6 +15,7 @@ from utils.science import score_table
 
 FLOOR = -1.5  # skills below it become an arrow in the chart
 FIRST = ("all", "changed", "unchanged", "changed_05", "unchanged_05", "burned", "unburned", "under_cloud")
+SECTORS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW", "flat")
 WORDS = {"changed_05": "changed over 0.05", "unchanged_05": "changed up to 0.05"}
 
 
@@ -101,36 +102,53 @@ def ordered(names: set[str]) -> list[str]:
     def place(name: str) -> tuple[int, str, list[tuple[int, str]]]:
         first = FIRST.index(name) if name in FIRST else len(FIRST)
         kind, _, label = name.partition(":")
+        if label in SECTORS:
+            return first, kind, [(SECTORS.index(label), "")]
         return first, kind, [(int(digits or 0), word) for digits, word in re.findall(r"(\d+)|(\D+)", label)]
 
     return sorted(names, key=place)
 
 
+STRATA = (("skill", "Skill", 2), ("mae", "Mean absolute error", 4))
+
+
 def strata(ctx: Context, table: Table) -> list[str]:
-    """Every stratum that evaluate found, a row each, with the skill and the error of every method."""
+    """Every stratum that evaluate found, a row each, with the skill and the error of every method.
+
+    Those of a kind (lag, source, land class, slope, aspect) and the errors are folded
+    """
     body = []
     for truth in reversed(score_table.truths(table)):
         methods = [m for m in table["order"] if table["methods"][m].get(truth, {}).get("strata")]
         names = ordered({s for m in methods for s in table["methods"][m][truth]["strata"]})
-        rows = {"skill": [], "mae": []}  # type: dict[str, list[list[str]]]
-        for name in names:
-            found = [table["methods"][m][truth]["strata"].get(name, {}) for m in methods]
-            pixels = max((float(f.get("pixels") or 0) for f in found), default=0.0)
-            blocks = max((float(f.get("blocks") or 0) for f in found), default=0.0)
-            if pixels:
-                start = [stratum_words(name), f"{pixels:.0f}", f"{blocks:.0f}"]
-                rows["skill"].append([*start, *(span(f, "skill", 2) for f in found)])
-                rows["mae"].append([*start, *(span(f, "mae", 4) for f in found)])
-        if not rows["skill"]:
-            continue
-        head, mark = ["stratum", "pixels", "blocks", *methods], synthetic(ctx)
-        title = f"Skill [95 %] by stratum, against {against(truth)}{mark}"
-        best = {key: _best_of_rows(found, 3, largest=key == "skill") for key, found in rows.items()}
-        body += [f"<h3>{title}</h3>", html.table(head, rows["skill"], best=best["skill"], label=title)]
-        title = f"Mean absolute error [95 %] by stratum, against {against(truth)}{mark}"
-        body.append(html.details(title, html.table(head, rows["mae"], best=best["mae"], label=title)))
-    words = "Strata are of the true pair, so that no method chooses its own. Bold is best of its row."
-    return [html.paragraph(words, "soft"), *body] if body else []
+        for figure, words, digits in STRATA:
+            for is_kind, kinds in ((False, "stratum"), (True, "kind of ground, lag and source")):
+                chosen = [name for name in names if (":" in name) == is_kind]
+                rows = _strata_rows(table, truth, methods, chosen, figure, digits)
+                if not rows:
+                    continue
+                title = f"{words} [95 %] by {kinds}, against {against(truth)}{synthetic(ctx)}"
+                best = _best_of_rows(rows, 3, largest=figure == "skill")
+                shown = html.table(["stratum", "pixels", "blocks", *methods], rows, best=best, label=title)
+                is_open = figure == "skill" and not is_kind
+                body += [f"<h3>{title}</h3>", shown] if is_open else [html.details(title, shown)]
+    said = "Strata are of the true pair, so that no method chooses its own. Bold is best of its row."
+    return [html.paragraph(said, "soft"), *body] if body else []
+
+
+def _strata_rows(
+    table: Table, truth: str, methods: Sequence[str], names: Sequence[str], figure: str, digits: int
+) -> list[list[str]]:
+    """Name, pixels, blocks and a figure of each method with its interval; strata without a pixel are left out."""
+    rows = []
+    for name in names:
+        found = [table["methods"][m][truth]["strata"].get(name, {}) for m in methods]
+        pixels, blocks = (max((float(f.get(key) or 0) for f in found), default=0.0) for key in ("pixels", "blocks"))
+        if pixels:
+            rows.append(
+                [stratum_words(name), f"{pixels:.0f}", f"{blocks:.0f}", *(span(f, figure, digits) for f in found)]
+            )
+    return rows
 
 
 def _best_of_rows(rows: Sequence[Sequence[str]], start: int, largest: bool) -> list[tuple[int, int]]:

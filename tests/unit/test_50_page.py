@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import _page, _page_scores, _page_tables
+from scripts import _page, _page_provenance, _page_scores, _page_tables
 from scripts._context import Context
 from tests.unit import page_case, tiny_judged
 from utils.io import html, pictures
@@ -83,19 +84,31 @@ def test_figures_are_those_of_evaluate_json(page: page_case.Page, tables: Tables
     assert {row for row, _ in best} == set(winners)
 
 
-def test_every_stratum_of_the_file_has_a_row(page: page_case.Page, tables: Tables) -> None:
+def test_every_stratum_of_the_file_has_a_row(page: page_case.Page) -> None:
+    """Also those of a kind, in a table of their own."""
     scores = page.json("reports/evaluate.json")
+    for method in ("good", "bad"):
+        for truth in ("hidden", "observed"):
+            strata = scores["methods"][method][truth]["strata"]
+            strata |= {
+                "class:water": {**strata["burned"], "pixels": 12.0},
+                "aspect:N": strata["changed"],
+                "lag:none": {"pixels": 0.0},
+            }
+    made = Tables("".join(_page_scores.strata(page.context(), scores)))
     for truth, words in (
         ("hidden", "the hidden clear t1, pixels under cloud too"),
         ("observed", "clear pixels of the observed t1"),
     ):
-        head, *rows = tables.rows[f"Skill [95 %] by stratum, against {words} (synthetic)"]
+        head, *rows = made.rows[f"Skill [95 %] by stratum, against {words} (synthetic)"]
+        _, *kinds = made.rows[f"Skill [95 %] by kind of ground, lag and source, against {words} (synthetic)"]
         strata = scores["methods"]["good"][truth]["strata"]
         wanted = {_page_scores.stratum_words(name): figures for name, figures in strata.items() if figures["pixels"]}
         assert [row[0] for row in rows][:3] == ["all", "changed", "unchanged"]
-        assert {row[0] for row in rows} == set(wanted) and len(wanted) >= 5
+        assert {row[0] for row in (*rows, *kinds)} == set(wanted) and len(rows) >= 5
+        assert {"class: water", "aspect: N"} <= {row[0] for row in kinds} and not any(":" in row[0] for row in rows)
         column = head.index("good")
-        for row in rows:
+        for row in (*rows, *kinds):
             figures = wanted[row[0]]
             assert row[1] == f"{figures['pixels']:.0f}"
             if figures["skill"] is not None:
@@ -150,6 +163,22 @@ def test_coverage_models_and_inputs_are_named(page: page_case.Page, tables: Tabl
     assert models[1] == ["good", "resunet", "23757", "2", "ab" * 16, "keras 3.15.1"]
     products = next(rows for rows in tables.rows.values() if rows[0] == ["date", "sensor", "product"])
     assert ["d1", "Sentinel-2", "S2_d1"] in products
+
+
+def test_inputs_that_stages_did_not_hash_are_hashed(page: page_case.Page, tables: Tables, tmp_path: Path) -> None:
+    rows = next(rows for rows in tables.rows.values() if rows[0] == ["stage", "file", "SHA-256"])[1:]
+    shown = {file.rsplit("/", 1)[-1]: digest for _, file, digest in rows}
+    truth = page.conf.parent / "truth/S2_t1_clear.tif"
+    assert shown["S2_t1_clear.tif"] == hashlib.sha256(truth.read_bytes()).hexdigest()[:32]
+    old = tmp_path / "old.tif"
+    old.write_bytes(b"then")
+    facts = [old.stat().st_size, old.stat().st_mtime_ns, ""]
+    old.write_bytes(b"now it is longer")
+    known = [4, "ab" * 32]
+    rows = _page_provenance._digests(
+        page.context(), [("import_data", str(old), facts), ("download", "raw/x.zip", known)]
+    )
+    assert [row[2] for row in rows] == ["4 bytes, not hashed", "ab" * 16]
 
 
 def test_what_speaks_against_it_stands_before_the_maps(page: page_case.Page) -> None:
@@ -239,21 +268,9 @@ def test_pictures_give_way_to_the_size_of_the_page(page: page_case.Page) -> None
 
 
 def test_strata_come_in_an_order_that_reads() -> None:
-    names = {
-        "class:water",
-        "lag:64+ d",
-        "lag:0-15 d",
-        "lag:16-31 d",
-        "burned",
-        "all",
-        "slope:25-35",
-        "slope:0-10",
-        "changed_05",
-        "changed",
-    }
-    assert _page_scores.ordered(names) == [
-        "all", "changed", "changed_05", "burned", "class:water", "lag:0-15 d", "lag:16-31 d", "lag:64+ d", "slope:0-10", "slope:25-35",
-    ]  # fmt: skip
+    names = ["all", "changed", "changed_05", "burned", "aspect:NE", "aspect:W", "aspect:flat", "class:water"]
+    names += ["lag:0-15 d", "lag:16-31 d", "lag:64+ d", "slope:0-10", "slope:25-35"]
+    assert _page_scores.ordered(set(names)) == names
     assert (
         _page_scores.stratum_words("changed_05") == "changed over 0.05"
         and _page_scores.stratum_words("lag:0-15 d") == "lag: 0-15 d"
