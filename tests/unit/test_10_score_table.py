@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 
-from utils.science import evaluation, score_table
+from utils.science import evaluation, score_table, strata_table
 
 SETTINGS = evaluation.Settings(
     ("B04", "B08", "B12"), 0.02, (0.09, 0.14, 0.22, 0.34, 0.44), (-0.25, -0.10, 0.10, 0.27, 0.44, 0.66), 0.09, 0.10
@@ -63,6 +63,18 @@ def test_missing_predictions_are_counted_not_hidden() -> None:
         return image
 
     figures = _judged(holes)["observed"]
+    facts = {
+        "samples": 2,
+        "set": "test",
+        "pairs": 1,
+        "synthetic": False,
+        "hidden_truth": False,
+        "changed_threshold": 0.02,
+    }
+    table = score_table.build({"copy_t0": _judged(lambda b, _: b), "some": {"observed": figures}}, ["some"], facts)
+    assert strata_table.notes(table) == [
+        "some: 128 pixels of the observed t1 have no prediction; they are in no score of some"
+    ]
     assert figures["missing_pixels"] == 2 * 4 * 16 and figures["strata"]["all"]["pixels"] == 2 * 12 * 16
 
 
@@ -72,6 +84,7 @@ def test_copy_is_first_and_the_winner_is_named() -> None:
     assert "synthetic" in text[0] and text[2].startswith("copy_t0")
     assert "vh_logratio: not judged, no train pixel is burned" in text
     assert table["best"]["observed"]["skill_changed"] == "perfect" and "perfect" in score_table.verdict(table)
+    assert score_table.verdict(table).startswith("best on changed pixels: perfect (change skill 1.00, copy_t0 0)")
     assert score_table.image_rows(table, "observed")[0][1] == "skill changed [95 %]"
 
 

@@ -116,6 +116,9 @@ def test_csv_of_strata_stands_beside_the_usual_one(judged: tuple[Path, str]) -> 
     assert float(skill["copy_t0"]) == 0 and float(skill["blocks"]) >= 2 and skill["note"] == "synthetic"
     mae = next(r for r in chosen if r["figure"] == "mae")
     assert float(mae["copy_t0"]) == table(judged[0])["methods"]["copy_t0"]["hidden"]["strata"]["class:wood"]["mae"]
+    share = [r for r in rows if (r["truth"], r["stratum"], r["figure"]) == ("hidden", "class:wood", "coverage_68")]
+    own = table(judged[0])["methods"]["good"]["hidden"]["sigma"]["class:wood"]
+    assert [r["method"] for r in share] == ["good"] and float(share[0]["value"]) == own["coverage"]["68"]
     strata = list(dict.fromkeys(r["stratum"] for r in rows if r["truth"] == "hidden"))
     assert strata[:3] == ["all", "changed", "unchanged"] and strata[-1].startswith("aspect:")
 

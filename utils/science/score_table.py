@@ -207,9 +207,13 @@ def verdict(table: Table) -> str:
     truth = truths(table)[-1]
     winners = table["best"].get(truth, {})
     parts = []
-    for question, words in (("skill_changed", "changed pixels"), ("psnr_all", "all pixels")):
-        if question in winners:
-            parts.append(f"best on {words}: {winners[question]}")
+    for question, stratum, name, words in (
+        ("skill_changed", "changed", "skill", "changed pixels: {} (change skill {:.2f}, copy_t0 0)"),
+        ("psnr_all", "all", "psnr", "all pixels: {} ({:.2f} dB)"),
+    ):
+        value = figure(table, winners[question], truth, stratum, name) if question in winners else None
+        if value is not None:
+            parts.append("best on " + words.format(winners[question], value))
     return "; ".join(parts) + (" (synthetic)" if table["facts"]["synthetic"] else "")
 
 

@@ -14,6 +14,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 CSV_FIGURES = ("skill", "psnr", "mae", "rmse", "sam_deg", "bias", "ergas", "ssim")
 COVERED, WITHIN = {"68": 0.683, "95": 0.95}, 0.05  # wanted shares, and how far they may miss
+SIGMA_KINDS = ("", "source")
 PAIR_WORDS = {"changed_05": "changed > 0.05", "unchanged_05": "unchanged <= 0.05", "under_cloud": "under cloud"}
 
 
@@ -52,13 +53,16 @@ def rows(table: Table, truth: str) -> tuple[list[str], list[list[str]]]:
 
 
 def sigma_rows(table: Table, truth: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the judged sigmas: coverage and what is wanted, AUSE beside that of one sigma for all pixels."""
+    """Head and rows of the judged sigmas: coverage and what is wanted, AUSE beside that of one sigma for all pixels.
+
+    By the true pair and by source; the other strata are in csv_text
+    """
     head = ["run", "stratum", "values", "within 1 sigma [95 %]", "within 1.96 sigma [95 %]", "AUSE", "AUSE constant",
             "rms error", "rms sigma", "verdict"]  # fmt: skip
     out = []
     for method in table["order"]:
         found = table["methods"][method].get(truth, {}).get("sigma", {})
-        for name in strata.order_of(found):
+        for name in [name for name in strata.order_of(found) if strata.kind_of(name) in SIGMA_KINDS]:
             own = found[name]
             cells = [_share(own, level) for level in COVERED]
             numbers = [f"{float(own[key]):.{digits}f}" for key, digits in
@@ -89,7 +93,15 @@ def sigma_verdict(own: Mapping[str, Any]) -> str:
 
 def notes(table: Table) -> list[str]:
     """What has to be said about single methods."""
-    return [f"{name}: {row['note']}" for name, row in table["methods"].items() if row.get("note")]
+    found = [f"{name}: {row['note']}" for name, row in table["methods"].items() if row.get("note")]
+    for truth in truths(table):
+        for name in table["order"]:
+            missing = table["methods"][name].get(truth, {}).get("missing_pixels")
+            if missing:
+                found.append(
+                    f"{name}: {missing} pixels of the {truth} t1 have no prediction; they are in no score of {name}"
+                )
+    return found
 
 
 def lines(table: Table) -> list[str]:
@@ -118,9 +130,11 @@ def csv_text(table: Table) -> str:
     for truth in truths(table):
         for stratum in strata_of(table, truth):
             for method in table["order"]:
-                found = table["methods"][method].get(truth, {}).get("strata", {}).get(stratum)
+                judged = table["methods"][method].get(truth, {})
+                found = judged.get("strata", {}).get(stratum)
                 if found:
                     _write(writer, table, (truth, stratum, method), found, note)
+                    _write_sigma(writer, (truth, stratum, method), found, judged.get("sigma", {}).get(stratum), note)
     return "".join(pieces)
 
 
@@ -132,3 +146,18 @@ def _write(writer: Any, table: Table, at: tuple[str, str, str], found: Mapping[s
         if found.get(name) is not None:
             low, high = found.get("interval", {}).get(name) or (None, None)
             writer.writerow([*head, name, found[name], low, high, copied.get(name), *note])
+
+
+def _write_sigma(
+    writer: Any, at: tuple[str, str, str], found: Mapping[str, Any], own: Mapping[str, Any] | None, note: Sequence[str]
+) -> None:
+    """Lines of a judged sigma; copying has none."""
+    if not own:
+        return
+    truth, stratum, method = at
+    head = [truth, stratum, strata.kind_of(stratum) or "pair", method, found["pixels"], found["blocks"]]
+    for level in COVERED:
+        low, high = own["interval"][level]
+        writer.writerow([*head, f"coverage_{level}", own["coverage"][level], low, high, None, *note])
+    for name in ("ause", "ause_constant", "sigma"):
+        writer.writerow([*head, name, own[name], None, None, None, *note])
