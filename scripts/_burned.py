@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scripts import _areas
 from scripts._context import Context
 from utils.io import class_raster, map_pictures, mosaics, pictures, raster
+from utils.io.samples import load_index
 from utils.science import area, indices, severity
 from utils.science import index_uncertainty as uncertainty
 from utils.science.grid import Grid, Window
@@ -105,15 +106,17 @@ def _probabilities(
         item.data["sigma"] = "none: this run tells no sigma, so there are no probabilities"
         return
     image, spread = source
+    scene = _areas.scene_of(load_index(ctx.layout.dataset_set("all")).pairs[pair_id])
     planes, names = [], []
     for name in found:
         pieces = _areas.validation(ctx, run, name, tables)
         change, sigma, observed = _difference(ctx, item, name, grid, image, spread)
         moved = tables.moved(change, item.data[name.lower()]["offset"])
         area_m2, threshold = grid.pixel_area_m2(), tables.thresholds[name]
+        made_px = int((np.isfinite(change) & ~observed).sum())
         models = {
-            "burned": _areas.area_model(pieces, (threshold,)),
-            "severity": _areas.area_model(pieces, tables.edges[name]),
+            part: _areas.area_model(pieces, edges, scene, made_px)
+            for part, edges in (("burned", (threshold,)), ("severity", tables.edges[name]))
         }
         percent = Percent(grid.shape)
         looks = {"burned": percent.burned, "severity": percent.classes}

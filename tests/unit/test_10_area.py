@@ -201,9 +201,9 @@ def test_model_survives_little_data_and_says_what_it_rests_on() -> None:
     true = field(rng, (64, 64), 8.0) * 0.1
     own = true + 0.05 * rng.standard_normal(true.shape)
     model = area_errors.fit([("a", own, np.full_like(own, 0.05), true)], edges)
-    assert (
-        model.scenes == 1 and model.pixels == 64 * 64 and len(model.calibrations) == 2 and len(model.covariances) == 3
-    )
+    assert model.groups == 1 and model.pixels == 64 * 64
+    assert len(model.calibrations) == 2 and len(model.covariances) == 3
+    assert {one.common for one in model.covariances} == {0.02}  # one group cannot tell what groups vary by: assumed
     shares = model.probabilities(own, np.full_like(own, 0.05))
     assert shares.sum(axis=0) == pytest.approx(1) and shares.min() >= 0
     for code, share in enumerate(shares):
@@ -212,14 +212,32 @@ def test_model_survives_little_data_and_says_what_it_rests_on() -> None:
     assert area_errors.assumed(edges).pixels == 0
 
 
+def test_what_groups_have_in_common_is_measured_with_the_calibration_of_the_others() -> None:
+    """Two groups with errors of opposite sign: each with its own calibration would err by nothing."""
+    rng = np.random.default_rng(4)
+    pieces = []
+    for name, shift in (("a", 0.08), ("b", -0.08)):
+        own = rng.normal(0.1, 0.1, (60, 60))
+        pieces.append((name, own, np.full_like(own, 0.05), own + shift + 0.05 * rng.standard_normal(own.shape)))
+    alone = area_errors.fit(pieces[:1], (0.1,))
+    assert alone.probabilities(*pieces[0][1:3])[1].mean() == pytest.approx((pieces[0][3] >= 0.1).mean(), abs=0.01)
+    both = area_errors.fit(pieces, (0.1,))
+    # the calibration of the other group is off by a shift of 0.16 or 3.2 sigma: some 0.4 of the ground, s some 0.2
+    assert both.covariances[1].common > 0.5
+    # the same two groups as blocks of the very scene, of eight of their size
+    within = area_errors.fit(pieces, (0.1,), scene_px=8 * 3600)
+    assert within.covariances[1].common == pytest.approx(both.covariances[1].common * (1 / 2 + 1 / 8))
+    assert within.calibrations == both.calibrations
+
+
 def test_edges_cannot_be_reached_in_the_wrong_order() -> None:
     found = area_errors.ladder([np.array([0.3]), np.array([0.5]), np.array([0.1])])
     assert found[:, 0] == pytest.approx([0.7, 0.0, 0.2, 0.1])
 
 
-def white(edges: tuple[float, ...], common: float = 0.0, scenes: int = 0) -> AreaModel:
+def white(edges: tuple[float, ...], common: float = 0.0, groups: int = 0) -> AreaModel:
     return AreaModel(
-        edges, (Calibration(),) * len(edges), (Covariance(common, 0.0, 1.0, 1.0),) * (len(edges) + 1), 0, scenes
+        edges, (Calibration(),) * len(edges), (Covariance(common, 0.0, 1.0, 1.0),) * (len(edges) + 1), 0, groups
     )
 
 
@@ -234,11 +252,11 @@ def test_expected_area_of_independent_pixels_is_the_binomial() -> None:
     assert (burned.high_ha - burned.low_ha) / 2 == pytest.approx(half, rel=1e-3)
 
 
-def test_common_errors_count_with_the_number_of_scenes_behind_them() -> None:
+def test_common_errors_count_with_the_number_of_groups_behind_them() -> None:
     difference, sigma = np.full((50, 50), 0.1), np.full((50, 50), 0.05)
     inner, doubt = 2500 * 0.25, 2500 * 0.5
-    for scenes, wide in ((0, 1.959964), (1, 12.7062), (20, 2.085963)):
-        burned = area.expected(difference, sigma, PIXEL_M2, white((0.1,), 0.0001, scenes))[1]
+    for groups, wide in ((0, 1.959964), (1, 1.959964), (2, 12.7062), (21, 2.085963)):
+        burned = area.expected(difference, sigma, PIXEL_M2, white((0.1,), 0.0001, groups))[1]
         half = math.sqrt(1.959964**2 * inner + wide**2 * 0.0001 * doubt**2) / 100
         assert burned.ha == pytest.approx(12.5) and burned.high_ha - burned.ha == pytest.approx(half, rel=1e-4)
 
