@@ -238,8 +238,8 @@ def _picture(
             estimate = _estimate(facts, "severity", "clustered", code)
             expected = facts["expected"]["severity"][code] if "expected" in facts else None
             figures = f"{words.replace('_', ' '):<14}{facts['class_ha'][code]:>8.1f} ha"
-            figures += f" test {_span(estimate)}" if estimate else ""
-            keys.append((colours[code], figures + (f" sigma {_span(expected)}" if expected else "")))
+            figures += f"  test {_span(estimate)}" if estimate else ""
+            keys.append((colours[code], figures + (f"  sigma {_span(expected)}" if expected else "")))
         title = f"severity from {name.replace('DN', 'dN')}, {facts['burned_ha']:.1f} ha burned"
         panels.append(map_pictures.Panel(title, pictures.classes(codes, colours), keys))
     note = "Hectares counted in the map; test: corrected on test ground, sigma: expected from it; 95 % intervals."

@@ -230,6 +230,18 @@ def test_what_groups_have_in_common_is_measured_with_the_calibration_of_the_othe
     assert within.calibrations == both.calibrations
 
 
+def test_no_class_has_less_in_common_than_all_together() -> None:
+    rng = np.random.default_rng(6)
+    pieces = []
+    for number in range(4):  # the edge 0.1 is moved in every group, the edge 1.0 in none
+        own = np.where(rng.random((60, 60)) < 0.5, rng.normal(0.1, 0.05, (60, 60)), rng.normal(1.0, 0.05, (60, 60)))
+        moved = np.where(own < 0.5, 0.1 * (-1) ** number, 0.0)
+        pieces.append((str(number), own, np.full_like(own, 0.05), own + moved + 0.05 * rng.standard_normal(own.shape)))
+    found = area_errors.fit(pieces, (0.1, 1.0)).covariances
+    print([round(one.common, 4) for one in found])
+    assert found[0].common > found[2].common > 0.01
+
+
 def test_edges_cannot_be_reached_in_the_wrong_order() -> None:
     found = area_errors.ladder([np.array([0.3]), np.array([0.5]), np.array([0.1])])
     assert found[:, 0] == pytest.approx([0.7, 0.0, 0.2, 0.1])
@@ -317,6 +329,11 @@ def test_intervals_cover_the_true_area_of_a_hundred_scenes() -> None:
 
     found = area_trial.trial(2026, 100, 256, 32)
     print("\n".join(found.lines()))
-    for kind in ("expected, errors as measured", "stratified, sample of whole scene"):
+    wanted = (
+        "expected, errors as measured",
+        "expected, calibrated on those blocks",
+        "stratified, sample of whole scene",
+    )
+    for kind in wanted:
         print(f"{kind}: {found.covered[kind]} of 100 (limit 90)")
         assert found.covered[kind] >= 90 and found.made[kind] == 100

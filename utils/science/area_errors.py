@@ -263,11 +263,16 @@ def fit(pieces: Sequence[Ground], edges: Sequence[float], scene_px: float | None
         for code, table in enumerate(tables):
             table.append((group, shares[code], np.where(mask, codes == code, np.nan)))
     factor = 1.0 if scene_px is None else 1 / len(names) + pixels / len(names) / max(scene_px, 1.0)
+    found = [_measured(table) for table in tables]
+    # few groups may agree on a class by chance: no class has less in common than all of them together
+    weights = np.array(
+        [sum(float(np.sqrt(np.nan_to_num(p * (1 - p))).sum()) for _, p, _ in table) ** 2 for table in tables]
+    )
+    together = float(weights @ [one.common for one in found] / max(weights.sum(), 1e-30))
     covariances = []
-    for table in tables:
-        found = _measured(table)
-        common = factor * found.common if len(names) > 1 else _ASSUMED_COMMON
-        covariances.append(Covariance(common, found.smooth, found.white, found.range_px))
+    for one in found:
+        common = factor * max(one.common, together) if len(names) > 1 else _ASSUMED_COMMON
+        covariances.append(Covariance(common, one.smooth, one.white, one.range_px))
     return AreaModel(many, models[""].calibrations, tuple(covariances), pixels, len(names))
 
 
