@@ -19,6 +19,10 @@ from utils.workflow.files import atomic_json
 
 SCHEMA = "s2cr.areas/1"
 COLOURS = {"DNDVI": pictures.SEVERITY_RGB, "DNBR": pictures.DNBR_RGB}
+REMEDY = (
+    "Add the bands (dataset.extra_bands: [B12]) and the index (burned.indices: [NDVI, NBR]); where they are there, choose "
+    "dates with clear ground."
+)
 _STRIPE_ROWS = 512
 
 
@@ -28,7 +32,9 @@ def make(ctx: Context, item: Any) -> None:
     folder, tables = ctx.layout.maps(run, pair_id), _areas.Tables(ctx)
     found = [name for name in tables.thresholds if (folder / f"{name.lower()}.tif").is_file()]
     if not found:
-        item.skip("neither NDVI nor NBR was mapped")
+        item.skip("neither NDVI (B04, B08) nor NBR (B08, B12) was mapped")
+    if not any(np.isfinite(raster.read(folder / f"{name.lower()}.tif")).any() for name in found):
+        item.skip("no pixel has data at both dates")
     grid = raster.info(folder / f"{found[0].lower()}.tif").grid
     is_run = run not in ("truth", "hidden")
     reference = _areas.Reference(ctx, pair_id) if is_run else None
