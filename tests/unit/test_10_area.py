@@ -37,18 +37,20 @@ def test_one_pixel_a_cell() -> None:
 
 
 def test_blocks_by_hand() -> None:
-    # two blocks of 10 pixels mapped unburned, 10 mapped burned; 1 and 3 of the unburned ones are burned, 8 and 10 of the others
-    counts = np.array([[[9.0, 1.0], [2.0, 8.0]], [[7.0, 3.0], [0.0, 10.0]]])
+    # three blocks of 10 pixels mapped unburned and 10 mapped burned; burned in truth: 1, 2, 1 of the first, 9, 9, 8 of the others
+    counts = np.array([[[9.0, 1.0], [1.0, 9.0]], [[8.0, 2.0], [1.0, 9.0]], [[9.0, 1.0], [2.0, 8.0]]])
     weights = np.array([0.8, 0.2])
-    rates = (4 / 20, 18 / 20)
-    share = 0.8 * rates[0] + 0.2 * rates[1]
-    pulls = [0.8 * (1 - 2) / 20 + 0.2 * (8 - 9) / 20, 0.8 * (3 - 2) / 20 + 0.2 * (10 - 9) / 20]
-    error = math.sqrt(2 / 1 * sum(pull**2 for pull in pulls))
-    width = float(stats.t.ppf(0.975, 1))
+    rates = (4 / 30, 26 / 30)
+    share = 0.8 * rates[0] + 0.2 * rates[1]  # 0.28
+    pulls = [0.8 * (x - 10 * rates[0]) / 30 + 0.2 * (y - 10 * rates[1]) / 30 for x, y in ((1, 9), (2, 9), (1, 8))]
+    half = float(stats.t.ppf(0.975, 2)) * math.sqrt(3 / 2 * sum(pull**2 for pull in pulls))
     _, burned = area.clustered(counts, weights, 100.0)
-    assert burned.ha == pytest.approx(100 * share)
-    assert burned.low_ha == pytest.approx(max(0, 100 * (share - width * error)))
-    assert burned.high_ha == pytest.approx(min(100, 100 * (share + width * error)))
+    assert burned.ha == pytest.approx(28.0) and 5 < 100 * half < 28  # no bound is cut off at 0
+    assert burned.low_ha == pytest.approx(100 * (share - half)) and burned.high_ha == pytest.approx(
+        100 * (share + half)
+    )
+    wide = area.clustered(counts[:2], weights, 100.0)[1]
+    assert wide.low_ha == 0 and wide.high_ha > burned.high_ha  # two blocks: t is 12.7
     with pytest.raises(ValueError, match="two blocks"):
         area.clustered(counts[:1], weights, 100.0)
     with pytest.raises(ValueError, match="no reference pixel"):
@@ -327,7 +329,7 @@ def test_intervals_cover_the_true_area_of_simulated_scenes() -> None:
 def test_intervals_cover_the_true_area_of_a_hundred_scenes() -> None:
     from tests.unit import area_trial
 
-    found = area_trial.trial(2026, 100, 256, 32)
+    found = area_trial.trial(2026, 100, 192, 32)
     print("\n".join(found.lines()))
     wanted = (
         "expected, errors as measured",
