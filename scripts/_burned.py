@@ -132,7 +132,7 @@ def _probabilities(
         }
         counted = severity.area_ha(severity.burned(moved, threshold), area_m2, 2)[1]
         item.data[name.lower()]["expected"] = {
-            "of": image.name, "counted_ha": round(counted, 4), "errors": models["burned"][1],
+            "of": image.name, "map_ha": round(counted, 4), "errors": models["burned"][1],
             **{part: [one.to_json() for one in areas] for part, areas in made.items()},
             "model": {part: model.to_json() for part, (model, _) in models.items()},
         }  # fmt: skip
