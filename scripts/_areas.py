@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,24 +129,44 @@ def sigma_source(ctx: Context, run: str, pair_id: str, grid: Grid) -> tuple[Path
     return image, sigma
 
 
-Piece = tuple[str, Matrix, Matrix, Matrix]
+@dataclass(frozen=True)
+class Piece:
+    """A validation sample: the scene (place and date) and block that it is of, and three images (H, W), NaN = unknown."""
+
+    scene: str
+    block: str
+    own: Matrix
+    sigma: Matrix
+    true: Matrix
 
 
-def area_model(pieces: Sequence[Piece], edges: Sequence[float]) -> tuple[AreaModel, str]:
+def area_model(pieces: Sequence[Piece], edges: Sequence[float], scene: str, scene_px: int) -> tuple[AreaModel, str]:
     """Calibration and covariance of a table of edges from validation ground, and a sentence about it.
 
-    Without validation samples that have a sigma and a known t1 the model is assumed, and the sentence says so
+    Several scenes are groups; one scene is divided into its blocks. Without validation samples that have a sigma and a
+    known t1 the model is assumed, and the sentence says so
+
+    scene, scene_px  place and date whose area is asked for, and its pixels
     """
+    names = {piece.scene for piece in pieces}
+    by_block = len(names) == 1
+    ground = [(piece.block if by_block else piece.scene, piece.own, piece.sigma, piece.true) for piece in pieces]
     try:
-        model = area_errors.fit(pieces, edges)
+        model = area_errors.fit(ground, edges, scene_px if names == {scene} else None)
     except ValueError as error:
         return area_errors.assumed(edges), f"assumed, not measured: {error}"
-    few = f"; what a whole scene has in common rests on {model.scenes} scene(s)" if model.scenes < 10 else ""
-    return model, f"measured on {model.pixels} validation pixels{few}"
+    kind = "blocks of one scene" if by_block else "scenes"
+    few = "; what they have in common is assumed" if model.groups < 2 else ""
+    return model, f"measured on {model.pixels} validation pixels in {model.groups} {kind}{few}"
+
+
+def scene_of(pair: samples.PairInfo) -> str:
+    """Place and date of t1."""
+    return f"{pair.site}/{pair.date2}"
 
 
 def validation(ctx: Context, run: str, name: str, tables: Tables) -> list[Piece]:
-    """(place and date, predicted difference, its sigma, true difference) of the validation samples of a run."""
+    """Predicted difference, its sigma and the true difference of the validation samples of a run."""
     val, index = samples.load_index(ctx.layout.dataset_set("val")), INDICES[name]
     found: list[Piece] = []
     if not set(indices.INDICES[index][1]) <= set(val.bands_optical):
@@ -164,8 +185,7 @@ def validation(ctx: Context, run: str, name: str, tables: Tables) -> list[Piece]
         own = tables.moved(before - indices.compute(index, image), 0.0)
         true = tables.moved(before - after, 0.0)
         spread = index_uncertainty.index_sigma(index, image, sigma)
-        group = f"{val.pairs[info.pair].site}/{val.pairs[info.pair].date2}"
-        found.append((group, own, spread, np.where(known, true, np.nan)))
+        found.append(Piece(scene_of(val.pairs[info.pair]), info.block, own, spread, np.where(known, true, np.nan)))
     return found
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scripts import _areas
 from scripts._context import Context
 from utils.io import class_raster, map_pictures, mosaics, pictures, raster
+from utils.io.samples import load_index
 from utils.science import area, indices, severity
 from utils.science import index_uncertainty as uncertainty
 from utils.science.grid import Grid, Window
@@ -18,6 +19,10 @@ from utils.workflow.files import atomic_json
 
 SCHEMA = "s2cr.areas/1"
 COLOURS = {"DNDVI": pictures.SEVERITY_RGB, "DNBR": pictures.DNBR_RGB}
+REMEDY = (
+    "Add the bands (dataset.extra_bands: [B12]) and the index (burned.indices: [NDVI, NBR]); where they are there, choose "
+    "dates with clear ground."
+)
 _STRIPE_ROWS = 512
 
 
@@ -27,7 +32,9 @@ def make(ctx: Context, item: Any) -> None:
     folder, tables = ctx.layout.maps(run, pair_id), _areas.Tables(ctx)
     found = [name for name in tables.thresholds if (folder / f"{name.lower()}.tif").is_file()]
     if not found:
-        item.skip("neither NDVI nor NBR was mapped")
+        item.skip("neither NDVI (B04, B08) nor NBR (B08, B12) was mapped")
+    if not any(np.isfinite(raster.read(folder / f"{name.lower()}.tif")).any() for name in found):
+        item.skip("no pixel has data at both dates")
     grid = raster.info(folder / f"{found[0].lower()}.tif").grid
     is_run = run not in ("truth", "hidden")
     reference = _areas.Reference(ctx, pair_id) if is_run else None
@@ -105,15 +112,17 @@ def _probabilities(
         item.data["sigma"] = "none: this run tells no sigma, so there are no probabilities"
         return
     image, spread = source
+    scene = _areas.scene_of(load_index(ctx.layout.dataset_set("all")).pairs[pair_id])
     planes, names = [], []
     for name in found:
         pieces = _areas.validation(ctx, run, name, tables)
         change, sigma, observed = _difference(ctx, item, name, grid, image, spread)
         moved = tables.moved(change, item.data[name.lower()]["offset"])
         area_m2, threshold = grid.pixel_area_m2(), tables.thresholds[name]
+        made_px = int((np.isfinite(change) & ~observed).sum())
         models = {
-            "burned": _areas.area_model(pieces, (threshold,)),
-            "severity": _areas.area_model(pieces, tables.edges[name]),
+            part: _areas.area_model(pieces, edges, scene, made_px)
+            for part, edges in (("burned", (threshold,)), ("severity", tables.edges[name]))
         }
         percent = Percent(grid.shape)
         looks = {"burned": percent.burned, "severity": percent.classes}
@@ -123,7 +132,7 @@ def _probabilities(
         }
         counted = severity.area_ha(severity.burned(moved, threshold), area_m2, 2)[1]
         item.data[name.lower()]["expected"] = {
-            "of": image.name, "counted_ha": round(counted, 4), "errors": models["burned"][1],
+            "of": image.name, "map_ha": round(counted, 4), "errors": models["burned"][1],
             **{part: [one.to_json() for one in areas] for part, areas in made.items()},
             "model": {part: model.to_json() for part, (model, _) in models.items()},
         }  # fmt: skip
@@ -235,8 +244,8 @@ def _picture(
             estimate = _estimate(facts, "severity", "clustered", code)
             expected = facts["expected"]["severity"][code] if "expected" in facts else None
             figures = f"{words.replace('_', ' '):<14}{facts['class_ha'][code]:>8.1f} ha"
-            figures += f" test {_span(estimate)}" if estimate else ""
-            keys.append((colours[code], figures + (f" sigma {_span(expected)}" if expected else "")))
+            figures += f"  test {_span(estimate)}" if estimate else ""
+            keys.append((colours[code], figures + (f"  sigma {_span(expected)}" if expected else "")))
         title = f"severity from {name.replace('DN', 'dN')}, {facts['burned_ha']:.1f} ha burned"
         panels.append(map_pictures.Panel(title, pictures.classes(codes, colours), keys))
     note = "Hectares counted in the map; test: corrected on test ground, sigma: expected from it; 95 % intervals."

@@ -7,7 +7,7 @@ Writes  maps/<run>/<pair>/burned.tif     COG uint8 1 burned, 0 not, 255 nodata; 
         maps/<run>/<pair>/severity_{dndvi,dnbr}.tif   the same codes, one band with colours and class names
         maps/<run>/<pair>/severity_probability.tif    COG uint8 per cent: burned, likeliest class; and that class
         maps/<run>/<pair>/areas.json, severity.png    hectares with intervals; the maps with them, to look at
-Items   as indices     Fails  66 sigma of another grid, 72 neither NDVI nor NBR could be mapped
+Items   as indices     Fails  66 sigma of another grid, 72 neither NDVI nor NBR was mapped, or no pixel has data
 How the intervals are made and read: docs/burned.md
 
 Example  ./s2cr burned confs/demo.yaml
@@ -34,10 +34,7 @@ def run(ctx: Context) -> Report:
         return ctx.report()
     found = {name: ctx.data_of(name) for name in done if ctx.status_of(name) == "done"}
     if done and not found and all(ctx.status_of(name) == "skipped" for name in done):
-        raise NothingFoundError(
-            "No burned map: neither NDVI (B04, B08) nor NBR (B08, B12) was mapped.",
-            "Add the bands (dataset.extra_bands: [B12]) and the index (burned.indices: [NDVI, NBR]).",
-        )
+        raise NothingFoundError(f"No burned map: {ctx.reason_of(done[0])}.", _burned.REMEDY)
     for line in _burned.table(found):
         ctx.log.info("%s", line)
     return ctx.report(found, _burned.summary(ctx, found))

@@ -158,7 +158,10 @@ def trial(
     for number, scene in enumerate(everything[a + b + c :]):
         change, spread = predictor.difference(scene)
         truth = float((scene.true >= EDGE).sum()) / 100
-        found = {**_with_reference(change, scene.true, block_px, share, number), **_without(change, spread, model)}
+        found = {
+            **_with_reference(change, spread, scene.true, block_px, share, number),
+            **_without(change, spread, model),
+        }
         for name, one in found.items():
             rows.setdefault(name, []).append((truth, one))
     ends = {name: [(t, one) for t, one in made if np.isfinite(one.low_ha)] for name, made in rows.items()}
@@ -181,7 +184,20 @@ def _without(change: Image, spread: Image, model: AreaModel) -> dict[str, area.A
     return {f"expected, {name}": area.expected(change, spread, PIXEL_M2, one)[1] for name, one in models.items()}
 
 
-def _with_reference(change: Image, true: Image, block_px: int, share: float, number: int) -> dict[str, area.Area]:
+def _within(
+    change: Image, spread: Image, true: Image, blocks: NDArray[np.int64], tested: NDArray[np.int64]
+) -> area.Area:
+    """Calibrated on blocks of the scene itself, as where a project has one scene only."""
+    pieces: list[area_errors.Ground] = []
+    for block in tested:
+        rows, cols = (slice(axis.min(), axis.max() + 1) for axis in np.nonzero(blocks == block))
+        pieces.append((str(block), change[rows, cols], spread[rows, cols], true[rows, cols]))
+    return area.expected(change, spread, PIXEL_M2, area_errors.fit(pieces, (EDGE,), change.size))[1]
+
+
+def _with_reference(
+    change: Image, spread: Image, true: Image, block_px: int, share: float, number: int
+) -> dict[str, area.Area]:
     """A reference on some blocks (or, for one of them, on single pixels of the whole scene)."""
     own, real = severity.burned(change, EDGE), severity.burned(true, EDGE)
     weights, total = area.map_shares(own, PIXEL_M2, 2)
@@ -198,6 +214,7 @@ def _with_reference(change: Image, true: Image, block_px: int, share: float, num
         "stratified, sample of test blocks": lambda: area.stratified(near, weights, total)[1],
         "between test blocks": lambda: area.clustered(counts, weights, total)[1],
         "bootstrap of test blocks": lambda: area.bootstrap(counts, weights, total, 500, number)[1],
+        "expected, calibrated on those blocks": lambda: _within(change, spread, true, blocks, tested),
     }
     found = {}
     for name, estimate in made.items():

@@ -37,18 +37,20 @@ def test_one_pixel_a_cell() -> None:
 
 
 def test_blocks_by_hand() -> None:
-    # two blocks of 10 pixels mapped unburned, 10 mapped burned; 1 and 3 of the unburned ones are burned, 8 and 10 of the others
-    counts = np.array([[[9.0, 1.0], [2.0, 8.0]], [[7.0, 3.0], [0.0, 10.0]]])
+    # three blocks of 10 pixels mapped unburned and 10 mapped burned; burned in truth: 1, 2, 1 of the first, 9, 9, 8 of the others
+    counts = np.array([[[9.0, 1.0], [1.0, 9.0]], [[8.0, 2.0], [1.0, 9.0]], [[9.0, 1.0], [2.0, 8.0]]])
     weights = np.array([0.8, 0.2])
-    rates = (4 / 20, 18 / 20)
-    share = 0.8 * rates[0] + 0.2 * rates[1]
-    pulls = [0.8 * (1 - 2) / 20 + 0.2 * (8 - 9) / 20, 0.8 * (3 - 2) / 20 + 0.2 * (10 - 9) / 20]
-    error = math.sqrt(2 / 1 * sum(pull**2 for pull in pulls))
-    width = float(stats.t.ppf(0.975, 1))
+    rates = (4 / 30, 26 / 30)
+    share = 0.8 * rates[0] + 0.2 * rates[1]  # 0.28
+    pulls = [0.8 * (x - 10 * rates[0]) / 30 + 0.2 * (y - 10 * rates[1]) / 30 for x, y in ((1, 9), (2, 9), (1, 8))]
+    half = float(stats.t.ppf(0.975, 2)) * math.sqrt(3 / 2 * sum(pull**2 for pull in pulls))
     _, burned = area.clustered(counts, weights, 100.0)
-    assert burned.ha == pytest.approx(100 * share)
-    assert burned.low_ha == pytest.approx(max(0, 100 * (share - width * error)))
-    assert burned.high_ha == pytest.approx(min(100, 100 * (share + width * error)))
+    assert burned.ha == pytest.approx(28.0) and 5 < 100 * half < 28  # no bound is cut off at 0
+    assert burned.low_ha == pytest.approx(100 * (share - half)) and burned.high_ha == pytest.approx(
+        100 * (share + half)
+    )
+    wide = area.clustered(counts[:2], weights, 100.0)[1]
+    assert wide.low_ha == 0 and wide.high_ha > burned.high_ha  # two blocks: t is 12.7
     with pytest.raises(ValueError, match="two blocks"):
         area.clustered(counts[:1], weights, 100.0)
     with pytest.raises(ValueError, match="no reference pixel"):
@@ -201,9 +203,9 @@ def test_model_survives_little_data_and_says_what_it_rests_on() -> None:
     true = field(rng, (64, 64), 8.0) * 0.1
     own = true + 0.05 * rng.standard_normal(true.shape)
     model = area_errors.fit([("a", own, np.full_like(own, 0.05), true)], edges)
-    assert (
-        model.scenes == 1 and model.pixels == 64 * 64 and len(model.calibrations) == 2 and len(model.covariances) == 3
-    )
+    assert model.groups == 1 and model.pixels == 64 * 64
+    assert len(model.calibrations) == 2 and len(model.covariances) == 3
+    assert {one.common for one in model.covariances} == {0.02}  # one group cannot tell what groups vary by: assumed
     shares = model.probabilities(own, np.full_like(own, 0.05))
     assert shares.sum(axis=0) == pytest.approx(1) and shares.min() >= 0
     for code, share in enumerate(shares):
@@ -212,14 +214,44 @@ def test_model_survives_little_data_and_says_what_it_rests_on() -> None:
     assert area_errors.assumed(edges).pixels == 0
 
 
+def test_what_groups_have_in_common_is_measured_with_the_calibration_of_the_others() -> None:
+    """Two groups with errors of opposite sign: each with its own calibration would err by nothing."""
+    rng = np.random.default_rng(4)
+    pieces = []
+    for name, shift in (("a", 0.08), ("b", -0.08)):
+        own = rng.normal(0.1, 0.1, (60, 60))
+        pieces.append((name, own, np.full_like(own, 0.05), own + shift + 0.05 * rng.standard_normal(own.shape)))
+    alone = area_errors.fit(pieces[:1], (0.1,))
+    assert alone.probabilities(*pieces[0][1:3])[1].mean() == pytest.approx((pieces[0][3] >= 0.1).mean(), abs=0.01)
+    both = area_errors.fit(pieces, (0.1,))
+    # the calibration of the other group is off by a shift of 0.16 or 3.2 sigma: some 0.4 of the ground, s some 0.2
+    assert both.covariances[1].common > 0.5
+    # the same two groups as blocks of the very scene, of eight of their size
+    within = area_errors.fit(pieces, (0.1,), scene_px=8 * 3600)
+    assert within.covariances[1].common == pytest.approx(both.covariances[1].common * (1 / 2 + 1 / 8))
+    assert within.calibrations == both.calibrations
+
+
+def test_no_class_has_less_in_common_than_all_together() -> None:
+    rng = np.random.default_rng(6)
+    pieces = []
+    for number in range(4):  # the edge 0.1 is moved in every group, the edge 1.0 in none
+        own = np.where(rng.random((60, 60)) < 0.5, rng.normal(0.1, 0.05, (60, 60)), rng.normal(1.0, 0.05, (60, 60)))
+        moved = np.where(own < 0.5, 0.1 * (-1) ** number, 0.0)
+        pieces.append((str(number), own, np.full_like(own, 0.05), own + moved + 0.05 * rng.standard_normal(own.shape)))
+    found = area_errors.fit(pieces, (0.1, 1.0)).covariances
+    print([round(one.common, 4) for one in found])
+    assert found[0].common > found[2].common > 0.01
+
+
 def test_edges_cannot_be_reached_in_the_wrong_order() -> None:
     found = area_errors.ladder([np.array([0.3]), np.array([0.5]), np.array([0.1])])
     assert found[:, 0] == pytest.approx([0.7, 0.0, 0.2, 0.1])
 
 
-def white(edges: tuple[float, ...], common: float = 0.0, scenes: int = 0) -> AreaModel:
+def white(edges: tuple[float, ...], common: float = 0.0, groups: int = 0) -> AreaModel:
     return AreaModel(
-        edges, (Calibration(),) * len(edges), (Covariance(common, 0.0, 1.0, 1.0),) * (len(edges) + 1), 0, scenes
+        edges, (Calibration(),) * len(edges), (Covariance(common, 0.0, 1.0, 1.0),) * (len(edges) + 1), 0, groups
     )
 
 
@@ -234,11 +266,11 @@ def test_expected_area_of_independent_pixels_is_the_binomial() -> None:
     assert (burned.high_ha - burned.low_ha) / 2 == pytest.approx(half, rel=1e-3)
 
 
-def test_common_errors_count_with_the_number_of_scenes_behind_them() -> None:
+def test_common_errors_count_with_the_number_of_groups_behind_them() -> None:
     difference, sigma = np.full((50, 50), 0.1), np.full((50, 50), 0.05)
     inner, doubt = 2500 * 0.25, 2500 * 0.5
-    for scenes, wide in ((0, 1.959964), (1, 12.7062), (20, 2.085963)):
-        burned = area.expected(difference, sigma, PIXEL_M2, white((0.1,), 0.0001, scenes))[1]
+    for groups, wide in ((0, 1.959964), (1, 1.959964), (2, 12.7062), (21, 2.085963)):
+        burned = area.expected(difference, sigma, PIXEL_M2, white((0.1,), 0.0001, groups))[1]
         half = math.sqrt(1.959964**2 * inner + wide**2 * 0.0001 * doubt**2) / 100
         assert burned.ha == pytest.approx(12.5) and burned.high_ha - burned.ha == pytest.approx(half, rel=1e-4)
 
@@ -297,8 +329,13 @@ def test_intervals_cover_the_true_area_of_simulated_scenes() -> None:
 def test_intervals_cover_the_true_area_of_a_hundred_scenes() -> None:
     from tests.unit import area_trial
 
-    found = area_trial.trial(2026, 100, 256, 32)
+    found = area_trial.trial(2026, 100, 192, 32)
     print("\n".join(found.lines()))
-    for kind in ("expected, errors as measured", "stratified, sample of whole scene"):
+    wanted = (
+        "expected, errors as measured",
+        "expected, calibrated on those blocks",
+        "stratified, sample of whole scene",
+    )
+    for kind in wanted:
         print(f"{kind}: {found.covered[kind]} of 100 (limit 90)")
         assert found.covered[kind] >= 90 and found.made[kind] == 100

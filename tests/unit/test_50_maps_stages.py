@@ -392,8 +392,10 @@ def test_bands_that_are_not_there_and_ground_that_nobody_saw(made: Path, tmp_pat
     cloud = conf.parent / "work/preprocessed/sentinel2/S2_d0/cloud.tif"
     raster.write(cloud, np.ones(tiny_judged.GRID.shape, np.uint8), tiny_judged.GRID)
     tiny_judged._manifests(conf)
-    for stage in ("mosaic", "mosaic_truth"):
+    for stage in ("mosaic", "mosaic_truth", "indices"):
         call(stage, str(conf), "--force")
+    code, text = call("burned", str(conf))
+    assert code == 72 and "no pixel has data at both dates" in text and "dates with clear ground" in text
     code, text = call("change", str(conf), "--force")
     assert code == 66 and "no pixel is clear at t0" in text
 

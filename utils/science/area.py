@@ -156,8 +156,8 @@ def expected(
     """Expected area of every class of `model.edges`, and its interval; in stripes, memory is that of the two images.
 
     Hectares sum the calibrated probabilities of all pixels. The variance is that of errors that hang together as on
-    validation ground; its common part rests on few scenes, so that it counts with Student's t of their number:
-    half width^2 = 1.96^2 var(inner) + t(scenes)^2 var(common).
+    validation ground; its common part rests on few groups G of ground, so that it counts with Student's t:
+    half width^2 = 1.96^2 var(inner) + t(G - 1)^2 var(common).
 
     difference     (H, W) index difference, NaN = no data; sigma: its standard deviation
     pixel_area_m2  (rows, 1) area of a pixel in each row
@@ -183,7 +183,7 @@ def expected(
                 noise[code] += float((spread[seen] ** 2).sum())
                 spread = np.where(seen, 0.0, spread)
             doubts[code].append(area_errors.doubt_of(spread, step))
-    wide = float(stdtrit(model.scenes, 0.975)) if model.scenes else Z95
+    wide = float(stdtrit(model.groups - 1, 0.975)) if model.groups > 1 else Z95
     found = []
     for code, parts in enumerate(doubts):
         cells = np.concatenate([one.cells for one in parts])

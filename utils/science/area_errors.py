@@ -7,7 +7,8 @@ the radar missed is missed as a whole, and a wet date moves a whole scene. On va
     E[e(x) e(x+h)] / (s(x) s(x+h)) = common + smooth * exp(-h / range) + white * [h = 0]
 
 with the products summed before they are divided, so that pixels of doubt count and sure ones do not. `smooth` and `range`
-come from the lags; `common` is set so that the errors of whole scenes have the variance that they are seen to have.
+come from the lags; `common` is set so that the errors of whole groups of ground have the variance that they are seen to
+have.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ MIN_PIXELS = 1000  # a calibration of fewer is noise
 _RANGES_PX = np.geomspace(0.5, 128.0, 49)
 _SURE = 1e-5  # probabilities are kept this far from 0 and 1: a normal law knows nothing of its own tails
 _MOST_CELLS = 256  # cells along the longer side, on which the smooth part is summed
-_FIT_PIXELS = 200_000
+_FIT_PIXELS = 100_000
+_ASSUMED_COMMON = 0.02
 _PRIOR = 10.0  # pixels' worth of belief that a probability is right as it is
 
 
@@ -47,13 +49,13 @@ class Calibration:
         return np.asarray(expit(self.shift + self.slope * logit(np.clip(probability, _SURE, 1 - _SURE))))
 
 
-def calibrate(probability: FloatArray, happened: NDArray[np.bool_]) -> Calibration:
+def calibrate(probability: FloatArray, happened: NDArray[np.bool_], start: Calibration | None = None) -> Calibration:
     """Fit shift and slope by maximum likelihood with a weak prior at 0 and 1. Source: Platt 1999.
 
-    probability, happened  (N,); slope stays above 0.05
+    probability, happened  (N,); slope stays above 0.05; start: where to begin
     """
     x, y = logit(np.clip(np.asarray(probability, np.float64), _SURE, 1 - _SURE)), happened.astype(np.float64)
-    at = np.array([0.0, 1.0])
+    at = np.array([start.shift, start.slope]) if start else np.array([0.0, 1.0])
     for _ in range(50):
         p = expit(at[0] + at[1] * x)
         slope = np.array([(y - p).sum(), ((y - p) * x).sum()]) - _PRIOR * (at - [0.0, 1.0])
@@ -63,7 +65,7 @@ def calibrate(probability: FloatArray, happened: NDArray[np.bool_]) -> Calibrati
         step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))  # no leap out of where Newton converges
         at = at + step
         at[1] = max(at[1], 0.05)
-        if np.abs(step).max() < 1e-8:
+        if np.abs(step).max() < 1e-5:
             break
     return Calibration(float(at[0]), float(at[1]))
 
@@ -135,7 +137,7 @@ Piece = tuple[str, FloatArray, FloatArray]
 def measure(pieces: Sequence[Piece]) -> Covariance:
     """Covariance of the errors of one class.
 
-    pieces   (group, p (H, W), y (H, W) of 0 and 1), NaN = unknown; a group is one place at one date
+    pieces   (group, p (H, W), y (H, W) of 0 and 1), NaN = unknown; a group is a scene or a block of one
     raises   ValueError when no probability is in doubt
     """
     top, bottom = np.zeros(len(LAGS_PX)), np.zeros(len(LAGS_PX))
@@ -192,14 +194,15 @@ def _common(scenes: dict[str, list[tuple[float, Doubt]]], inner: Covariance) -> 
 class AreaModel:
     """Everything measured on validation ground for one table of class edges.
 
-    calibrations  one an edge; covariances: one a class; pixels: validation pixels, 0 = assumed; scenes: their groups
+    calibrations  one an edge; covariances: one a class; pixels: validation pixels, 0 = assumed
+    groups        scenes, or blocks of one scene, behind the common parts; below 2 these are assumed
     """
 
     edges: tuple[float, ...]
     calibrations: tuple[Calibration, ...]
     covariances: tuple[Covariance, ...]
     pixels: int
-    scenes: int
+    groups: int
 
     def probabilities(
         self, difference: FloatArray, sigma: FloatArray, observed: NDArray[np.bool_] | None = None
@@ -226,35 +229,69 @@ def ladder(above: Sequence[Matrix]) -> Matrix:
 
 
 def assumed(edges: Sequence[float]) -> AreaModel:
-    """Where there is no validation ground: probabilities as they are, errors as simulated scenes have them."""
+    """Where there is no validation ground: probabilities as they are, errors about as simulated scenes have them."""
     many = tuple(float(edge) for edge in edges)
-    guess = Covariance(0.02, 0.6, 0.4, 12.0)
+    guess = Covariance(_ASSUMED_COMMON, 0.6, 0.4, 12.0)
     return AreaModel(many, (Calibration(),) * len(many), (guess,) * (len(many) + 1), 0, 0)
 
 
-def fit(pieces: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]], edges: Sequence[float]) -> AreaModel:
+Ground = tuple[str, FloatArray, FloatArray, FloatArray]
+
+
+def fit(pieces: Sequence[Ground], edges: Sequence[float], scene_px: float | None = None) -> AreaModel:
     """Measure the model.
 
-    pieces   (group, predicted difference, its sigma, true difference), (H, W) each, NaN = unknown
-    raises   ValueError with fewer than MIN_PIXELS known pixels
+    The error of a group is taken with the calibration of the OTHER groups: with its own it would be 0 by construction, and
+    nothing would be left to learn from. What groups vary by is the common part of a new scene. Where the groups are blocks
+    of the very scene whose area is asked for, what the scene has in common is in the calibration already, and left is
+    that B of its N blocks stand for all: common * (1/B + 1/N).
+
+    pieces    (group, predicted difference, its sigma, true difference), (H, W) each, NaN = unknown
+    scene_px  pixels of that scene; None = the groups are scenes, and others than it
+    raises    ValueError with fewer than MIN_PIXELS known pixels
     """
     known = [np.isfinite(d) & np.isfinite(s) & np.isfinite(t) for _, d, s, t in pieces]
-    pixels = int(sum(mask.sum() for mask in known))
+    pixels, many = int(sum(mask.sum() for mask in known)), tuple(float(edge) for edge in edges)
     if pixels < MIN_PIXELS:
         raise ValueError(f"{pixels} validation pixels with a known error are too few (at least {MIN_PIXELS})")
-    d, s, t = (np.concatenate([piece[i][mask] for piece, mask in zip(pieces, known, strict=True)]) for i in (1, 2, 3))
-    few = np.random.default_rng(0).permutation(pixels)[:_FIT_PIXELS]
-    many = tuple(float(edge) for edge in edges)
-    calibrations = tuple(calibrate(at_least(d[few], s[few], edge), t[few] >= edge) for edge in many)
-    bare = AreaModel(many, calibrations, (), pixels, len({piece[0] for piece in pieces}))
+    names = sorted({piece[0] for piece, mask in zip(pieces, known, strict=True) if mask.any()})
+    models = _calibrated(pieces, known, names, many)
     tables: list[list[Piece]] = [[] for _ in range(len(many) + 1)]
     for (group, own, sigma, true), mask in zip(pieces, known, strict=True):
-        shares = bare.probabilities(np.where(mask, own, np.nan), sigma)
+        shares = models.get(group, models[""]).probabilities(np.where(mask, own, np.nan), sigma)
         codes = np.digitize(np.where(mask, true, 0.0), many)
         for code, table in enumerate(tables):
             table.append((group, shares[code], np.where(mask, codes == code, np.nan)))
-    covariances = tuple(_measured(table) for table in tables)
-    return AreaModel(many, calibrations, covariances, pixels, bare.scenes)
+    factor = 1.0 if scene_px is None else 1 / len(names) + pixels / len(names) / max(scene_px, 1.0)
+    found = [_measured(table) for table in tables]
+    # few groups may agree on a class by chance: no class has less in common than all of them together
+    weights = np.array(
+        [sum(float(np.sqrt(np.nan_to_num(p * (1 - p))).sum()) for _, p, _ in table) ** 2 for table in tables]
+    )
+    together = float(weights @ [one.common for one in found] / max(weights.sum(), 1e-30))
+    covariances = []
+    for one in found:
+        common = factor * max(one.common, together) if len(names) > 1 else _ASSUMED_COMMON
+        covariances.append(Covariance(common, one.smooth, one.white, one.range_px))
+    return AreaModel(many, models[""].calibrations, tuple(covariances), pixels, len(names))
+
+
+def _calibrated(
+    pieces: Sequence[Ground], known: Sequence[NDArray[np.bool_]], names: Sequence[str], edges: tuple[float, ...]
+) -> dict[str, AreaModel]:
+    """Calibrations of all groups under the name "", and of all but one under the name of that one."""
+    d, s, t = (np.concatenate([piece[i][mask] for piece, mask in zip(pieces, known, strict=True)]) for i in (1, 2, 3))
+    group = np.repeat([names.index(piece[0]) if mask.any() else 0 for piece, mask in zip(pieces, known, strict=True)], [mask.sum() for mask in known])  # fmt: skip
+    few = np.random.default_rng(0).permutation(len(d))[:_FIT_PIXELS]
+    bare = [at_least(d[few], s[few], edge) for edge in edges]
+    happened = [t[few] >= edge for edge in edges]
+    whole = tuple(calibrate(p, y) for p, y in zip(bare, happened, strict=True))
+    models = {"": AreaModel(edges, whole, (), len(d), len(names))}
+    for number, name in enumerate(names if len(names) > 1 else ()):
+        rest = group[few] != number
+        others = tuple(calibrate(p[rest], y[rest], one) for p, y, one in zip(bare, happened, whole, strict=True))
+        models[name] = AreaModel(edges, others, (), len(d), len(names))
+    return models
 
 
 def _measured(table: Sequence[Piece]) -> Covariance:

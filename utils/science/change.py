@@ -25,7 +25,7 @@ COMPONENTS = 3
 HALO_PX = 4  # rows around a stripe that its result depends on: neighbourhood 2, erosion 2
 NODATA = 255
 MOST_VECTORS = 50_000  # neighbourhoods that k-means sees
-_STRIPE_ROWS = 128
+_STRIPE_ROWS = 32
 DIAMOND = np.abs(np.arange(-2, 3))[:, None] + np.abs(np.arange(-2, 3))[None, :] <= 2
 
 Matrix = NDArray[np.float64]
@@ -87,12 +87,12 @@ class ChangeModel:
             (self.centres[0] ** 2).sum() - (self.centres[1] ** 2).sum() - 2 * step @ self.components @ self.mean
         )
         rows, cols = difference.shape[1:]
-        padded = np.pad(_filled(difference), ((0, 0), (1, 2), (1, 2)), mode="edge")
         weights = kernels.reshape(len(self.bands), -1).T  # (16, bands)
         total = np.empty((rows, cols))
         for top in range(0, rows, _STRIPE_ROWS):
             high = min(_STRIPE_ROWS, rows - top)
-            part = padded[:, top : top + high + 3]
+            around = np.clip(np.arange(top - 1, top + high + 2), 0, rows - 1)  # the outermost row again beyond the edge
+            part = np.pad(_filled(difference[:, around]), ((0, 0), (0, 0), (1, 2)), mode="edge")
             planes = (weights @ part.reshape(len(self.bands), -1)).reshape(BLOCK_PX, BLOCK_PX, *part.shape[1:])
             out = np.full((high, cols), offset)
             for i in range(BLOCK_PX):
