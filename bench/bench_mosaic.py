@@ -32,8 +32,8 @@ SIGMA = tuple(f"sigma_{band}" for band in BANDS)
 LIMIT_GB = 1.5
 
 
-def grid_of(side_px: int) -> Grid:
-    return Grid(32755, 699960.0, 6100020.0, 10.0, -10.0, side_px, side_px)
+def grid_of(rows: int, cols: int) -> Grid:
+    return Grid(32755, 699960.0, 6100020.0, 10.0, -10.0, rows, cols)
 
 
 def _field(bands: int, rows: int, cols: int, seed: int) -> np.ndarray:
@@ -49,48 +49,46 @@ def _write(path: Path, grid: Grid, planes: np.ndarray, names: Sequence[str] = ()
         out.write(planes, 0, 0)
 
 
-def prepare(folder: Path, side_px: int, part: str) -> None:
+def prepare(folder: Path, grid: Grid, part: str) -> None:
     """preprocessed/ of both dates and the predictions of one part."""
-    grid = grid_of(side_px)
     for number, band in enumerate(BANDS):
-        _write(folder / f"preprocessed/sentinel2/S2_d1/{band}.tif", grid, _field(1, side_px, side_px, number))
-    cloud = np.zeros((1, side_px, side_px), np.uint8)
-    for row in range(0, side_px, 1000):
+        _write(folder / f"preprocessed/sentinel2/S2_d1/{band}.tif", grid, _field(1, grid.rows, grid.cols, number))
+    cloud = np.zeros((1, *grid.shape), np.uint8)
+    for row in range(0, grid.rows, 1000):
         cloud[:, row : row + 300] = 1
     _write(folder / "preprocessed/sentinel2/S2_d1/cloud.tif", grid, cloud)
     for date in ("d0", "d1"):
         for name in ("gamma0_vv", "gamma0_vh"):
-            _write(folder / f"preprocessed/sentinel1/S1_{date}/{name}.tif", grid, _field(1, side_px, side_px, 9))
+            _write(folder / f"preprocessed/sentinel1/S1_{date}/{name}.tif", grid, _field(1, grid.rows, grid.cols, 9))
     names = BANDS + SIGMA
     if part == "rows":
         files = []
-        for first in range(0, side_px, ROWS):
-            count = min(ROWS, side_px - first)
+        for first in range(0, grid.rows, ROWS):
+            count = min(ROWS, grid.rows - first)
             name = f"rows_{first:05d}_{first + count - 1:05d}.tif"
-            place = grid.window(Window(first, 0, count, side_px))
-            _write(folder / "scene" / name, place, _field(8, count, side_px, 20), names)
+            place = grid.window(Window(first, 0, count, grid.cols))
+            _write(folder / "scene" / name, place, _field(8, count, grid.cols, 20), names)
             files.append({"file": name, "first": first, "last": first + count - 1})
         index = {"schema": "s2cr.scene/1", "run": "m", "pair": "p", "bands": BANDS, "sigma": True, "files": files}
-        atomic_json(folder / "scene/index.json", {**index, "rows": side_px, "cols": side_px})
+        atomic_json(folder / "scene/index.json", {**index, "rows": grid.rows, "cols": grid.cols})
         return
     planes = _field(8, TILE_PX, TILE_PX, 20)
-    for tile in make_tiles(side_px, side_px, TILE_PX, OVERLAP_PX):
+    for tile in make_tiles(*grid.shape, TILE_PX, OVERLAP_PX):
         place, path = grid.window(tile.window), folder / "pred" / f"{tile.id}.tif"
         raster.write(path, planes[:4], place, band_names=BANDS, nodata=np.nan)
         raster.write(path.parent / "sigma" / path.name, planes[4:], place, band_names=SIGMA, nodata=np.nan)
 
 
-def run(folder: Path, side_px: int, part: str) -> dict[str, float]:
+def run(folder: Path, grid: Grid, part: str) -> dict[str, float]:
     """Build the images; seconds and the most memory of this process, GB."""
     import resource
     import time
 
-    grid = grid_of(side_px)
     source: RowSource
     if part == "rows":
         source = SceneRows(folder / "scene", "m", "p", grid, BANDS)
     else:
-        tiles = make_tiles(side_px, side_px, TILE_PX, OVERLAP_PX)
+        tiles = make_tiles(*grid.shape, TILE_PX, OVERLAP_PX)
         paths = [folder / "pred" / f"{tile.id}.tif" for tile in tiles]
         source = TileRows(paths, [tile.window for tile in tiles], grid, BANDS, True)
     files = ("gamma0_vv", "gamma0_vh")
@@ -110,8 +108,8 @@ def figures(parts: Sequence[str] = PARTS, scale: float = 1.0) -> list[dict[str, 
     side_px, found = round(SIDE_PX * scale), []
     for part in parts:
         with tempfile.TemporaryDirectory() as name:
-            prepare(Path(name), side_px, part)
-            words = [sys.executable, "-m", "bench.bench_mosaic", name, str(side_px), part]
+            prepare(Path(name), grid_of(side_px, side_px), part)
+            words = [sys.executable, "-m", "bench.bench_mosaic", name, str(side_px), str(side_px), part]
             done = subprocess.run(words, check=True, capture_output=True, text=True)
         result = json.loads(done.stdout)
         size = f"{side_px} x {side_px} x {len(BANDS)}"
@@ -125,4 +123,4 @@ def figures(parts: Sequence[str] = PARTS, scale: float = 1.0) -> list[dict[str, 
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))
+    print(json.dumps(run(Path(sys.argv[1]), grid_of(int(sys.argv[2]), int(sys.argv[3])), sys.argv[4])))

@@ -94,7 +94,7 @@ def decide(
 
     Lower means: the mean over the blocks left out, of what they gain in summed squared error, exceeds its standard error
     (blocks are independent, pixels of one are not). On real months a bare "lower" let through corrections that cost up
-    to 17 % of the error under the clouds, this rule at most 0.5 % (docs/composite.md).
+    to 17 % of the error under the clouds, with this rule an offset at most 0.5 % (docs/composite.md).
 
     simulated, observed  (n,) reflectance of clear pixels near hidden ground
     block                (n,) number of the block of ground that each lies in
