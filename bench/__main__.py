@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from bench._bench import line, store
 
 # `make results` asks for results by name: they are read, not measured. preprocess takes half an hour and gigabytes, its part
-# sentinel2 a quarter of an hour, train and mosaic minutes.
-BY_NAME_ONLY = ("results", "preprocess", "sentinel2", "train", "mosaic")
+# sentinel2 a quarter of an hour, train, predict and mosaic minutes.
+BY_NAME_ONLY = ("results", "preprocess", "sentinel2", "train", "predict", "mosaic")
 
 
 def _arguments(words: list[str], names: list[str]) -> argparse.Namespace:
@@ -25,6 +26,7 @@ def _arguments(words: list[str], names: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--parts", metavar="A,B", help="only these parts of the benchmark")
     parser.add_argument("--scale", type=float, metavar="F", help="sides times F, to try it; no limits then")
+    parser.add_argument("--size", type=int, metavar="PX", help="side of the scene, for predict")
     return parser.parse_args(words)
 
 
@@ -44,7 +46,15 @@ def _options(name: str, module: Any, given: argparse.Namespace) -> dict[str, Any
         raise ValueError(f"the benchmark {name} has no parts")
     if set(parts) - set(known):
         raise ValueError(f"no part {', '.join(sorted(set(parts) - set(known)))}; {name} has {', '.join(known)}")
-    return {**({"parts": parts} if parts else {}), **({"scale": given.scale} if given.scale else {})}
+    if (given.size or given.scale) and {"size": given.size, "scale": given.scale}[_side(module)] is None:
+        raise ValueError(f"the benchmark {name} takes --{_side(module)}")
+    chosen = {"parts": parts, "scale": given.scale, "size": given.size}
+    return {option: value for option, value in chosen.items() if value}
+
+
+def _side(module: Any) -> str:
+    """How the size of a benchmark is given."""
+    return "size" if "size" in inspect.signature(module.figures).parameters else "scale"
 
 
 def main(words: list[str]) -> int:

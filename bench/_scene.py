@@ -81,7 +81,7 @@ def make_rasters(folder: Path, size: int, bands: Sequence[str] = BANDS, holes: b
 def _write(path: Path, grid: Grid, ground: NDArray[Any], radar: bool, holes: bool) -> None:
     side = len(ground)
     columns = np.arange(grid.cols)
-    with writer(path, grid, 1, ground.dtype.name, nodata=None, quick=True) as out:
+    with writer(path, grid, 1, ground.dtype.name) as out:
         for top in range(0, grid.rows, _ROWS):
             rows = np.arange(top, min(top + _ROWS, grid.rows))
             part = ground[np.ix_(rows % side, columns % side)].copy()

@@ -23,7 +23,7 @@ Run = Callable[[F32], F32]
 
 LIMIT = 1e-4  # reflectance
 _SAMPLES = 2  # batches of random input that an export is compared on
-ONNX_PACKAGES = ("onnxruntime", "onnx", "tf2onnx")
+EXTRA = "env/requirements-onnx.txt"
 
 
 class Runtime:
@@ -116,7 +116,7 @@ def _onnx(graph: Any, shape: tuple[int, ...]) -> Run:
     except ImportError as error:
         raise BrokenEnvironmentError(
             f"Runtime onnx is not installed ({error}).",
-            f"Install the extra onnx: .venv/bin/python -m pip install {' '.join(ONNX_PACKAGES)}; or use predict.runtime: tf.",
+            f"Install the extra onnx: .venv/bin/python -m pip install -r {EXTRA}; or use predict.runtime: tf.",
         ) from error
     with _quiet():
         # sizes are fixed: upsampling layers ask for them while they are traced

@@ -18,7 +18,7 @@ def predict_files(values: dict[str, Any], log: logging.Logger) -> Path:
 
     raises  ConfigError for a wrong call or a run of other dates, InputError for rasters that do not fit
     """
-    from utils.io.scene_reader import FileScene, median_change_db
+    from utils.io.scene_reader import FileScene, median_change_db, sampled
 
     out = _checked(values)
     bands, n_dates = _reads(values["run_dir"])
@@ -31,10 +31,12 @@ def predict_files(values: dict[str, Any], log: logging.Logger) -> Path:
     with FileScene(values["s1_t0"], values["s1_t1"], values["s2_t0"], bands) as scene:
         if out.resolve() in {path.resolve() for path in scene.paths}:
             raise ConfigError(f"--out {out} is one of the inputs.", "Give another name.")
-        scene.check()
-        medians = median_change_db(scene)
+        sample = sampled(scene)
+        scene.check(sample)
+        medians = median_change_db(scene, sample)
         predictor = load_run(values["run_dir"], 8, values["runtime"] or "tf")
-        known = _place(scene, predictor, values) if hasattr(predictor, "place_tags") else medians
+        known = _place(scene, sample, predictor, values) if hasattr(predictor, "place_tags") else medians
+        del sample
         with SceneModel(predictor, scene, known, Sizes(), log) as model:
             covered = _write(out, scene, model, values["float32"])
     log.info("predict: %s, %.1f %% of the scene has data", out, 100 * covered)
@@ -70,15 +72,14 @@ def _checked(values: dict[str, Any]) -> Path:
     return out
 
 
-def _place(scene: Any, predictor: Any, values: dict[str, Any]) -> Any:
+def _place(scene: Any, sample: Any, predictor: Any, values: dict[str, Any]) -> Any:
     """What trees ask of a scene, from every n-th row of it."""
     import numpy as np
 
     from models.tree_scenes import Place, ground_of
-    from utils.io.scene_reader import sampled
     from utils.science.res_features import facts_of
 
-    power0, power1, optical = (np.moveaxis(planes, 0, -1) for planes in sampled(scene))
+    power0, power1, optical = (np.moveaxis(planes, 0, -1) for planes in sample)
     seen = np.asarray(np.isfinite(optical).all(axis=-1))
     days = [day.date() if (day := values[name]) else None for name in ("day_t0", "day_t1")]
     return Place(facts_of(power0, power1, optical, predictor.bands, seen), ground_of("", scene.grid), *days)

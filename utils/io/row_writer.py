@@ -115,8 +115,8 @@ def writer(
     count = threads or len(os.sched_getaffinity(0))
     with temporary_path(path) as temporary, _disk_errors(path):
         options = [
+            *(_quick_options() if quick and max(grid.rows, grid.cols) > 512 else []),
             *creation_options(np.dtype(dtype), grid.rows, grid.cols, cog=False),
-            *(_quick_options() if quick else []),
             "SPARSE_OK=FALSE",
             f"NUM_THREADS={count}",
         ]
@@ -134,9 +134,9 @@ def writer(
 
 
 def _quick_options() -> list[str]:
-    """Later options of a name win over earlier ones of it."""
+    """Low blocks, so that few rows wait. GDAL takes the first option of a name."""
     known = gdal.GetDriverByName("GTiff").GetMetadataItem("DMD_CREATIONOPTIONLIST") or ""
-    return ["COMPRESS=ZSTD", "ZSTD_LEVEL=1"] if ">ZSTD<" in known else ["ZLEVEL=1"]
+    return [*(["COMPRESS=ZSTD", "ZSTD_LEVEL=1"] if ">ZSTD<" in known else ["ZLEVEL=1"]), "BLOCKYSIZE=128"]
 
 
 def cog_from(source: Path, target: Path, resampling: str = "AVERAGE") -> None:

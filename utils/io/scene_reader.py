@@ -27,7 +27,7 @@ F32 = NDArray[np.float32]
 T = TypeVar("T")
 
 SAR = ("VV", "VH")
-CHUNK_ROWS = 128
+CHUNK_ROWS = 64
 HALO_PX = 32  # of the filling of radar pixels
 _BLOCK_ROWS = 512  # of the project's rasters
 _SAMPLE_PX = 1 << 20  # pixels that a median looks at; more changes nothing
@@ -163,9 +163,9 @@ class FileScene:
         before, after, optical = (np.stack([band.read(window) for band in self._bands[name]]) for name in self._bands)
         return SceneRows(np.stack([before, after]), optical[None], np.zeros(optical.shape[1:], np.uint8))
 
-    def check(self) -> None:
-        """Look at every n-th row: raises InputError for decibels or digital numbers, or an input without any data."""
-        power0, power1, optical = sampled(self)
+    def check(self, sample: tuple[F32, F32, F32]) -> None:
+        """Look at what `sampled` gave: raises InputError for decibels or digital numbers, or an input without any data."""
+        power0, power1, optical = sample
         for name, values, unit in (
             ("--s1-t0", power0, "linear power"), ("--s1-t1", power1, "linear power"), ("--s2-t0", optical, "reflectance 0..1"),
         ):  # fmt: skip
@@ -264,12 +264,13 @@ def sampled(scene: Scene) -> tuple[F32, F32, F32]:
     return before, after, optical
 
 
-def median_change_db(scene: Scene) -> dict[str, float]:
+def median_change_db(scene: Scene, sample: tuple[F32, F32, F32] | None = None) -> dict[str, float]:
     """Scene median of S1(t1) - S1(t0) by band, dB, as build_dataset writes it into its index.
 
+    sample  what `sampled` gave; None = asked for here
     raises  InputError when the two dates share no pixel with positive power
     """
-    before, after, _ = sampled(scene)
+    before, after, _ = sample or sampled(scene)
     try:
         medians = ds1_median_db(before, after)
     except ValueError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ F32 = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 ReadRows = Callable[[int, int], tuple[F32, BoolArray]]
 Infer = Callable[[F32], F32]
+PIECE_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,27 @@ class _Rows:
         self._top = top
 
     def _load(self, top: int, kept: int) -> None:
-        size, inner = self._plan.window_px, self._inner
+        size = self._plan.window_px
         wanted = mirrored(np.arange(top + kept, top + size), self._plan.rows)
         low, high = int(wanted.min()), int(wanted.max()) + 1
-        found = self._read(low, high)
-        if not self.x.size:
-            self.x = np.empty((size, len(self._columns), found[0].shape[-1]), np.float32)
-            self.valid = np.empty(self.x.shape[:2], bool)
         straight = np.array_equal(wanted - low, np.arange(len(wanted)))
-        before, behind = self._columns[: inner.start], self._columns[inner.stop :]
-        for target, values in zip((self.x, self.valid), found, strict=True):
-            rows = values if straight else values[wanted - low]
-            target[kept:, inner] = rows[:, : inner.stop - inner.start]
-            target[kept:, : inner.start], target[kept:, inner.stop :] = rows[:, before], rows[:, behind]
+        pieces = [(i, min(i + PIECE_ROWS, high)) for i in range(low, high, PIECE_ROWS)] if straight else [(low, high)]
+        for first, last in pieces:  # small ones, of which none lives longer than it takes to copy it
+            x, valid = self._read(first, last)
+            if not self.x.size:
+                self.x = np.empty((size, len(self._columns), x.shape[-1]), np.float32)
+                self.valid = np.empty(self.x.shape[:2], bool)
+            chosen = slice(None) if straight else wanted - low
+            begin = kept + first - low
+            end = begin + (last - first if straight else len(wanted))
+            for target, values in ((self.x[begin:end], x), (self.valid[begin:end], valid)):
+                self._copy(target, values[chosen])
+
+    def _copy(self, target: Any, values: Any) -> None:
+        inner = self._inner
+        target[:, inner] = values[:, : inner.stop - inner.start]
+        target[:, : inner.start] = values[:, self._columns[: inner.start]]
+        target[:, inner.stop :] = values[:, self._columns[inner.stop :]]
 
 
 def predict_rows(

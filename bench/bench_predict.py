@@ -1,0 +1,208 @@
+"""Whole-scene prediction: speed against the bare network on the same windows, peak memory, seams, parts.
+
+Work: the demo's tiny residual network (weights made up) on a made-up scene, two dates of VV and VH and four optical
+bands in deflated rasters, windows of 256 px at a stride of 128. `figure predict_speed_to_bare` is throughput with reading,
+normalising, blending and writing against calls of the network on windows that lie in memory, in turn, by the clock and by
+processor time (which other programs disturb less). Peak memory is that of ./s2cr predict --scene, a process of its own.
+`--size 10980` measures a full Sentinel-2 tile: the command once, the bare network on 200 windows before and after it.
+`predict_runtime_*` are milliseconds a window of the runtimes that are installed.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench._scene import BANDS, make_rasters, make_run
+from utils.workflow.config import ROOT
+
+PARTS = ("scene", "runtimes")
+_SIDE_PX, _WINDOW_PX, _FULL_PX, _ROUNDS = 1536, 256, 4096, 3
+Figure = dict[str, Any]
+
+
+def figures(size: int = _SIDE_PX, parts: list[str] | None = None) -> list[Figure]:
+    """Ratios, GB, differences."""
+    out: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="s2cr-bench.") as name:
+        folder = Path(name)
+        run = make_run(folder / "run", _WINDOW_PX)
+        if "scene" in (parts or PARTS):
+            make_rasters(folder / "pre", size)
+            out += _command(folder, run, size) if size > _FULL_PX else _small(folder, run, size)
+        if "runtimes" in (parts or PARTS):
+            out += _runtimes(run)
+    return out
+
+
+def _clock(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock and of processor time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _figure(name: str, value: float, unit: str, limit: float | None = None, better: str = "lower") -> Figure:
+    return {"name": f"predict_{name}", "value": value, "unit": unit, "limit": limit, "better": better}
+
+
+def _windows(size: int) -> int:
+    from utils.science.scene_windows import WindowPlan
+
+    return len(WindowPlan(size, size, _WINDOW_PX, _WINDOW_PX // 2).starts(size)) ** 2
+
+
+def _bare(predictor: Any, count: int) -> Callable[[], None]:
+    """Calls of the network on `count` windows, in the batches that scenes have."""
+    batch = predictor.scene_batch(_WINDOW_PX)
+    x = np.random.default_rng(0).normal(0, 0.6, (batch, _WINDOW_PX, _WINDOW_PX, predictor.scaler.n_inputs))
+    x = x.astype(np.float32)
+
+    def work() -> None:
+        for _ in range(-(-count // batch)):
+            predictor.windows(x)
+
+    work_once = predictor.windows(x)
+    assert work_once.shape[0] == batch
+    return work
+
+
+def _opened(folder: Path, predictor: Any, log: logging.Logger) -> tuple[Any, Any]:
+    from scripts._scene import SceneModel, Sizes
+    from utils.io.acquisitions import Acquisition
+    from utils.io.scene_reader import WorkScene, median_change_db
+
+    dates = (Acquisition("d0", ("S1_0",), ("S2_0",), {}), Acquisition("d1", ("S1_1",), (), {}))
+    scene = WorkScene(folder / "pre", dates, BANDS)
+    return scene, SceneModel(predictor, scene, median_change_db(scene), Sizes(), log)
+
+
+def _small(folder: Path, run: Path, size: int) -> list[Figure]:
+    from scripts._scene import load_run
+    from utils.io.row_writer import writer
+
+    predictor, log, kept = load_run(run, 8, "tf"), logging.getLogger("bench"), []
+
+    def scene_pass() -> None:
+        scene, model = _opened(folder, predictor, log)
+        kept.clear()
+        with scene, model, writer(folder / "out.tif", scene.grid, len(BANDS), "float32", quick=True) as out:
+            for row, image in model.take(0, size):
+                out.write(np.moveaxis(image, -1, 0), row, 0)
+                kept.append(image)
+
+    count = _windows(size)
+    bare = _bare(predictor, count)
+    timed = [(_clock(scene_pass), _clock(bare)) for _ in range(_ROUNDS)]
+    wall, cpu = (statistics.median(b[i] / s[i] for s, b in timed) for i in (0, 1))
+    whole = np.concatenate(kept)
+    return [
+        _figure("speed_to_bare", wall, "times", 0.9, "higher"),
+        _figure("processor_time_to_bare", cpu, "times", None, "higher"),
+        _figure("rate", count / statistics.median(s[0] for s, _ in timed), "windows/s", None, "higher"),
+        *_seams(folder, predictor, whole, size),
+        _figure("parts_difference", _parts(folder, predictor, whole, size), "reflectance", 1e-6),
+        _figure("peak_memory", _call(folder, run, size)[2], "GB", 1.5),
+    ]
+
+
+def _seams(folder: Path, predictor: Any, whole: Any, size: int) -> list[Figure]:
+    from utils.io.scene_reader import filled, median_change_db
+    from utils.science.blend import seam_ratio
+
+    scene, model = _opened(folder, predictor, logging.getLogger("bench"))
+    with scene, model:
+        rows = filled(scene, 0, size, predictor.scaler.fill_k)
+        x, valid = predictor.scene_input(rows, median_change_db(scene))
+    scale, offset = predictor.scene_units()
+    cut = np.full_like(whole, np.nan)
+    for row in range(0, size - _WINDOW_PX + 1, _WINDOW_PX):
+        for col in range(0, size - _WINDOW_PX + 1, _WINDOW_PX):
+            own = np.s_[row : row + _WINDOW_PX, col : col + _WINDOW_PX]
+            cut[own] = predictor.windows(np.ascontiguousarray(x[None, own[0], own[1]]))[0] * scale + offset
+    cut[~valid] = np.nan
+
+    def ratio(image: Any, stride: int) -> float:
+        lines = list(range(stride, size, stride))
+        found = [seam_ratio(image[..., b], rows.s2[0, b], lines, stride, axis) for b in range(4) for axis in (0, 1)]
+        return float(np.mean(found))
+
+    blended = ratio(whole, _WINDOW_PX // 2)
+    return [
+        _figure("seam_ratio", blended, "times"),
+        _figure("seam_ratio_from_1", abs(blended - 1), "times", 0.02),
+        _figure("hard_cut_seam_ratio", ratio(cut, _WINDOW_PX), "times"),
+    ]
+
+
+def _parts(folder: Path, predictor: Any, whole: Any, size: int) -> float:
+    """Largest difference of three parts, each begun anew, from the whole; infinite where nodata differs."""
+    found = []
+    for part in range(3):
+        scene, model = _opened(folder, predictor, logging.getLogger("bench"))
+        with scene, model:
+            found += [image for _, image in model.take(size * part // 3, size * (part + 1) // 3)]
+    joined = np.concatenate(found)
+    same = np.array_equal(np.isnan(joined), np.isnan(whole))
+    return float(np.nanmax(np.abs(joined - whole))) if same else float("inf")
+
+
+def _call(folder: Path, run: Path, size: int) -> tuple[float, float, float]:
+    """Seconds, processor time and peak memory (GB) of the command."""
+    words: list[object] = ["--run-dir", run, "--scene", "--float32", "--out", folder / f"scene{size}.tif"]
+    for date in (0, 1):
+        for band in ("vv", "vh"):
+            words += [f"--s1-t{date}", folder / f"pre/sentinel1/S1_{date}/gamma0_{band}.tif"]
+    for band in BANDS:
+        words += ["--s2-t0", folder / f"pre/sentinel2/S2_0/{band}.tif"]
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([str(word) for word in (ROOT / "s2cr", "predict", "-q", *words)], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - begin, cpu, after.ru_maxrss * 1024 / 1e9
+
+
+def _command(folder: Path, run: Path, size: int) -> list[Figure]:
+    """A scene that is too large to be predicted several times."""
+    from scripts._scene import load_run
+
+    predictor, count, few = load_run(run, 8, "tf"), _windows(size), 200
+    bare = _bare(predictor, few)
+    before = _clock(bare)
+    wall, cpu, peak = _call(folder, run, size)
+    after = _clock(bare)
+    alone = [(a + b) / 2 / few * count for a, b in zip(before, after, strict=True)]
+    return [
+        _figure("speed_to_bare", alone[0] / wall, "times", 0.9, "higher"),
+        _figure("processor_time_to_bare", alone[1] / cpu, "times", None, "higher"),
+        _figure("scene_time", wall, "s"),
+        _figure("rate", count / wall, "windows/s", None, "higher"),
+        _figure("peak_memory", peak, "GB", 1.5),
+    ]
+
+
+def _runtimes(run: Path) -> list[Figure]:
+    """Milliseconds a window by the clock, best of three, and of processor time."""
+    from scripts._scene import load_run
+    from utils.workflow.errors import Error
+
+    out = []
+    for kind in ("tf", "tflite", "onnx"):
+        try:
+            work = _bare(load_run(run, 8, kind), 10)
+        except Error:
+            continue
+        timed = [_clock(work) for _ in range(3)]
+        for i, what in enumerate(("clock", "processor")):
+            best = min(pair[i] for pair in timed) / 10 * 1000
+            out.append(_figure(f"runtime_{kind}_{what}", best, "ms/window"))
+    return out
