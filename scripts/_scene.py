@@ -72,7 +72,8 @@ class SceneModel:
     """
 
     def __init__(self, predictor: Any, scene: Any, known: Any, sizes: Sizes, log: logging.Logger) -> None:
-        from utils.io.scene_reader import Ahead, FilledRows
+        from utils.io.read_ahead import Ahead
+        from utils.io.scene_reader import FilledRows
         from utils.science.scene_windows import RowFlow
 
         self.scene, self._predictor, self._known = scene, predictor, known

@@ -3,13 +3,12 @@ rasters that a user names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+import ctypes
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ from utils.science.sar import fill_in_windows
 from utils.workflow.errors import InputError
 
 F32 = NDArray[np.float32]
-T = TypeVar("T")
 
 SAR = ("VV", "VH")
 CHUNK_ROWS = 32
@@ -32,6 +30,7 @@ HALO_PX = 32  # of the filling of radar pixels
 _READ_ROWS = 256  # half a block of the project's rasters: each is decoded twice, and memory holds half of them
 _READ_COLS = 1024
 _CACHE_BYTES = 32 << 20
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 _SAMPLE_PX = 1 << 20  # pixels that a median looks at; more changes nothing
 
 
@@ -78,7 +77,7 @@ class WorkScene:
         except BaseException:
             self._stack.close()
             raise
-        gdal.SetCacheMax(_CACHE_BYTES)
+        bound_memory()
 
     def __enter__(self) -> WorkScene:
         return self
@@ -110,6 +109,14 @@ def _words(grid: Grid) -> str:
     )
 
 
+def bound_memory() -> None:
+    """Keep GDAL's cache small, and give arrays above 1 MiB back to the system when they are freed (glibc only: its heap
+    would keep some 50 MB of them)."""
+    gdal.SetCacheMax(_CACHE_BYTES)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
+
+
 class FileScene:
     """Rasters that a user names, all on one grid. A context manager.
 
@@ -138,7 +145,7 @@ class FileScene:
         except BaseException:
             self._stack.close()
             raise
-        gdal.SetCacheMax(_CACHE_BYTES)
+        bound_memory()
 
     def __enter__(self) -> FileScene:
         return self
@@ -296,7 +303,7 @@ def sampled(scene: Scene) -> tuple[F32, F32, F32]:
     rows = range(0, grid.rows, step)
     lines: dict[int, list[int]] = {}
     for row in rows:
-        lines.setdefault(row // _READ_ROWS, []).append(row)
+        lines.setdefault(row // (2 * _READ_ROWS), []).append(row)
     out: tuple[F32, ...] = ()
     for left in range(0, grid.cols, _READ_COLS):
         width = min(_READ_COLS, grid.cols - left)
@@ -326,41 +333,3 @@ def median_change_db(scene: Scene, sample: tuple[F32, F32, F32] | None = None) -
             f"Sentinel-1 of t0 and t1: {error}.", "Choose rasters with data over the same ground."
         ) from error
     return {band: round(value, 6) for band, value in zip(SAR, medians, strict=True)}
-
-
-class Ahead:
-    """Chunks of rows made in another thread, one ahead of the one that is asked for. A context manager.
-
-    load    rows first .. last - 1 as arrays whose first axis is the row
-    rows    of the scene; chunks lie at multiples of chunk_rows
-    """
-
-    def __init__(self, load: Callable[[int, int], tuple[Any, ...]], rows: int, chunk_rows: int = CHUNK_ROWS) -> None:
-        self._load, self._rows, self._size = load, rows, chunk_rows
-        self._pool = ThreadPoolExecutor(1, "rows")
-        self._chunks: dict[int, Future[tuple[Any, ...]]] = {}
-
-    def __enter__(self) -> Ahead:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._chunks.clear()
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Run something in that thread: rasters are not shared between threads."""
-        return self._pool.submit(function).result()
-
-    def read(self, first: int, last: int) -> tuple[Any, ...]:
-        """Rows first .. last - 1."""
-        numbers = range(first // self._size, (last - 1) // self._size + 1)
-        wanted = {*numbers, *(n for n in (numbers.stop,) if n * self._size < self._rows)}
-        for number in sorted(wanted - set(self._chunks)):
-            top = number * self._size
-            self._chunks[number] = self._pool.submit(self._load, top, min(top + self._size, self._rows))
-        for number in set(self._chunks) - wanted:
-            self._chunks.pop(number).cancel()
-        begin = numbers.start * self._size
-        parts = [self._chunks[number].result() for number in numbers]
-        joined = parts[0] if len(parts) == 1 else tuple(np.concatenate(one) for one in zip(*parts, strict=True))
-        return tuple(one[first - begin : last - begin] for one in joined)
