@@ -90,7 +90,8 @@ def _small(folder: Path, run: Path, size: int) -> list[Figure]:
     from scripts._scene import load_run
     from utils.io.row_writer import writer
 
-    predictor, log, kept = load_run(run, 8, "tf"), logging.getLogger("bench"), []
+    predictor, log = load_run(run, 8, "tf"), logging.getLogger("bench")
+    kept: list[Any] = []
 
     def scene_pass() -> None:
         scene, model = _opened(folder, predictor, log)

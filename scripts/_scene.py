@@ -72,7 +72,8 @@ class SceneModel:
     """
 
     def __init__(self, predictor: Any, scene: Any, known: Any, sizes: Sizes, log: logging.Logger) -> None:
-        from utils.io.scene_reader import Ahead
+        from utils.io.read_ahead import Ahead
+        from utils.io.scene_reader import FilledRows
         from utils.science.scene_windows import RowFlow
 
         self.scene, self._predictor, self._known = scene, predictor, known
@@ -85,6 +86,7 @@ class SceneModel:
             return
         self._plan = plan_of(predictor, scene.grid.shape, sizes, log)
         self.tags |= {"WINDOW_PX": str(self._plan.window_px), "STRIDE_PX": str(self._plan.stride_px)}
+        self._filled = FilledRows(scene, predictor.scaler.fill_k)
         self._ahead = Ahead(self._inputs, scene.grid.rows)
         self._flow = RowFlow(self._network)
 
@@ -99,10 +101,7 @@ class SceneModel:
         return self._flow.take(first, last)
 
     def _inputs(self, first: int, last: int) -> tuple[Any, Any]:
-        from utils.io.scene_reader import filled
-
-        rows = filled(self.scene, first, last, self._predictor.scaler.fill_k)
-        x, valid = self._predictor.scene_input(rows, self._known)
+        x, valid = self._predictor.scene_input(self._filled.read(first, last), self._known)
         return x, valid
 
     def _network(self, first: int) -> Iterator[tuple[int, Any]]:
@@ -115,7 +114,9 @@ class SceneModel:
     def _raw(self, first: int, last: int) -> tuple[Any, ...]:
         import numpy as np
 
-        rows = self.scene.rows(first, last)
+        from utils.io.scene_reader import rows_of
+
+        rows = rows_of(self.scene, first, last)
         images = (rows.s1[-2], rows.s1[-1], rows.s2[-1])
         return *(np.moveaxis(image, 0, -1) for image in images), rows.cloud == 0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.unit.tiny_training import BANDS, SAR, standard_scaler
+from utils.science.grid import Window
 from utils.science.scaler import CHANGE_CLIP_DB, Scaler
 from utils.science.scene_kernels import add_window, network_input, weighted_mean
 
@@ -54,25 +55,31 @@ def test_windows_are_added_and_divided() -> None:
     assert np.isnan(found[:, 6:]).all() and np.isnan(found[1, 3]).all() and np.isnan(found).sum() == 2 * (12 + 1)
 
 
-def test_scene_rows_of_the_reader_fit_the_kernel(tmp_path: Path) -> None:
-    """Radar holes are filled from beyond the rows that are asked for, up to 32 px."""
-    from utils.io.scene_reader import filled
+@pytest.mark.parametrize("rows", [200, 700])
+def test_radar_is_filled_from_beyond_the_rows_that_are_asked_for(rows: int) -> None:
+    """Up to 32 px beyond, whatever pieces are read."""
+    from utils.io import scene_reader
 
-    power = RNG.uniform(0.05, 0.2, (2, 2, 200, 60)).astype(np.float32)
+    power = RNG.uniform(0.05, 0.2, (2, 2, rows, 60)).astype(np.float32)
     power[0, 0, 64, 30], power[1, 1, 63, 10] = 0.0, -0.1
-    optical = np.zeros((1, 4, 200, 60), np.float32)
+    optical = RNG.uniform(0, 1, (1, 4, rows, 60)).astype(np.float32)
     asked = []
 
-    def rows(first: int, last: int) -> SimpleNamespace:
-        asked.append((first, last))
-        return SimpleNamespace(
-            s1=power[:, :, first:last], s2=optical[:, :, first:last], cloud=np.zeros((last - first, 60), np.uint8)
-        )
+    def part(window: Window) -> SimpleNamespace:
+        asked.append((window.row, window.rows))
+        own = window.slices
+        cloud = np.zeros((window.rows, window.cols), np.uint8)
+        return SimpleNamespace(s1=power[:, :, *own], s2=optical[:, :, *own], cloud=cloud)
 
-    scene = SimpleNamespace(grid=SimpleNamespace(rows=200), rows=rows)
-    parts = [filled(scene, first, last, 5) for first, last in ((0, 64), (64, 128), (128, 200))]
+    scene = SimpleNamespace(grid=SimpleNamespace(rows=rows, cols=60), part=part)
+    reader, edges = scene_reader.FilledRows(scene, 5), [*range(0, rows, 32), rows]
+    pairs = list(itertools.pairwise(edges))
+    parts = [reader.read(first, last) for first, last in pairs]
     joined = np.concatenate([part.s1 for part in parts], axis=2)
-    assert asked == [(0, 96), (32, 160), (96, 200)]
+    assert sum(height for _, height in asked) == rows  # every row is read once
+    assert np.array_equal(np.concatenate([part.s2 for part in parts], axis=2), optical)
+    again = [scene_reader.filled(scene, *pair, 5).s1 for pair in pairs]  # and each chunk by itself is the same
+    assert np.array_equal(np.concatenate(again, axis=2), joined)
     around = power[0, 0, 63:66, 29:32].ravel()
     four = around[[1, 3, 5, 7]]  # at distance 1; the fifth at sqrt 2 is the one of the smallest row and column
     expected = (four.sum() + around[0] / np.sqrt(2)) / (4 + 1 / np.sqrt(2))

@@ -14,7 +14,7 @@ from scripts._scene import Sizes, load_run
 from tests.unit.tiny_scene import DATES, predicted
 from utils.io import raster
 from utils.io.row_writer import writer
-from utils.io.scene_reader import WorkScene, filled, median_change_db
+from utils.io.scene_reader import WorkScene, filled, median_change_db, rows_of
 from utils.science.blend import seam_ratio
 from utils.science.grid import Grid
 from utils.science.scene_windows import WindowPlan, part_rows
@@ -53,7 +53,7 @@ def seams(image: np.ndarray, t0: np.ndarray, stride: int) -> float:
 
 def check_seams(root: Path, run: Path, size: int) -> None:
     with WorkScene(root, DATES, BANDS) as scene:
-        t0 = scene.rows(0, size).s2[0]
+        t0 = rows_of(scene, 0, size).s2[0]
     blended, cut = predicted(run, root), hard_cut(run, root, size)
     ratio, hard = seams(blended, t0, WINDOW // 2), seams(cut, t0, WINDOW)
     print(f"seam ratio {ratio:.4f} (limit 0.98 to 1.02); windows side by side {hard:.4f}")
@@ -92,7 +92,7 @@ def test_windows_and_strides_of_any_size_cover_the_scene(tmp_path: Path) -> None
     root, run = tmp_path / "pre", make_run(tmp_path / "run", 64, noise=0.0)  # copies S2(t0)
     make_rasters(root, 330, holes=False)
     with WorkScene(root, DATES, BANDS) as scene:
-        t0 = np.moveaxis(scene.rows(0, 330).s2[0], 0, -1)
+        t0 = np.moveaxis(rows_of(scene, 0, 330).s2[0], 0, -1)
     one = load_run(run, 8, "tf")
     for window, stride in ((64, 32), (64, 48), (128, 64), (256, 192)):
         found = predicted(one, root, sizes=Sizes(window, stride))
@@ -104,7 +104,7 @@ def test_nodata_stays_nodata_and_spreads_nowhere(tmp_path: Path) -> None:
     make_rasters(root, 420)
     found = predicted(run, root)
     with WorkScene(root, DATES, BANDS) as scene:
-        rows = scene.rows(0, 420)
+        rows = rows_of(scene, 0, 420)
     good = np.isfinite(rows.s2[0]).all(axis=0) & np.isfinite(rows.s1).all(axis=(0, 1))
     assert (rows.s1 == 0).sum() > 10  # zeros of power are filled, not lost
     assert 0.02 < (~good).mean() < 0.3
@@ -133,7 +133,7 @@ def test_scenes_smaller_than_a_window_are_mirrored(tmp_path: Path, caplog: pytes
         root = tmp_path / f"pre{side}"
         make_rasters(root, side, holes=False)
         with WorkScene(root, DATES, BANDS) as scene:
-            t0 = np.moveaxis(scene.rows(0, side).s2[0], 0, -1)
+            t0 = np.moveaxis(rows_of(scene, 0, side).s2[0], 0, -1)
         assert np.abs(predicted(run, root) - t0).max() < 2e-6
     assert "too small for windows of 64 px: 16 px" in caplog.text
 

@@ -18,7 +18,7 @@ from tests.unit import tiny_scene
 from tests.unit.tiny_scene import DATES, TILE, predicted
 from utils.io import raster, samples, scene_files
 from utils.io.mosaics import read_reflectance
-from utils.io.scene_reader import WorkScene
+from utils.io.scene_reader import WorkScene, rows_of
 from utils.science.blend import stitch
 from utils.science.grid import Grid, Window
 from utils.workflow.config import ROOT
@@ -55,7 +55,7 @@ def scene_of(conf: Path) -> np.ndarray:
     return scene.read(Window(0, 0, scene.rows, scene.cols))
 
 
-def rows_of(conf: Path) -> list[Path]:
+def files_of(conf: Path) -> list[Path]:
     return sorted((conf.parent / "work/scene/tiny/p001").glob("rows_*.tif"))
 
 
@@ -70,16 +70,16 @@ def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_stage_writes_rows_an_index_and_tiles(whole: Path) -> None:
     work = whole.parent / "work"
-    assert [path.name for path in rows_of(whole)] == [
+    assert [path.name for path in files_of(whole)] == [
         "rows_00000_00096.tif", "rows_00096_00192.tif", "rows_00192_00288.tif", "rows_00288_00300.tif",
     ]  # fmt: skip
     index = json.loads((work / "scene/tiny/p001/index.json").read_text())
-    files = [{"file": p.name, "first": int(p.stem[5:10]), "last": int(p.stem[11:])} for p in rows_of(whole)]
+    files = [{"file": p.name, "first": int(p.stem[5:10]), "last": int(p.stem[11:])} for p in files_of(whole)]
     assert index == {
         "schema": "s2cr.scene/1", "run": "tiny", "pair": "p001", "bands": list(BANDS), "sigma": False, "rows": SIZE, "cols": SIZE,
         "files": files,
     }  # fmt: skip
-    facts = raster.info(rows_of(whole)[1])
+    facts = raster.info(files_of(whole)[1])
     assert facts.grid == Grid(32755, 700000.0, 6100000.0 - 960.0, 10.0, -10.0, 96, SIZE)
     assert facts.band_names == BANDS and facts.dtype == "float32" and np.isnan(facts.nodata or 0)
     assert facts.tags["PAIR"] == "p001" and facts.tags["WINDOW_PX"] == "64" and facts.tags["RUN"] == "tiny"
@@ -100,7 +100,7 @@ def test_three_parts_equal_one(whole: Path, made: Path, tmp_path: Path) -> None:
     done = call("predict", conf, "--finalise")
     assert done.returncode == 0, done.stderr
     assert np.array_equal(scene_of(conf), scene_of(whole))
-    assert [p.read_bytes() for p in rows_of(conf)] == [p.read_bytes() for p in rows_of(whole)]
+    assert [p.read_bytes() for p in files_of(conf)] == [p.read_bytes() for p in files_of(whole)]
 
 
 def test_scene_and_joined_tiles_are_equal_where_their_windows_are(whole: Path, made: Path, tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_a_killed_scene_goes_on_where_it_was(whole: Path, made: Path, tmp_path: 
     conf = in_scene_mode(copied(made, tmp_path))
     child = subprocess.Popen([ROOT / "s2cr", "predict", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not rows_of(conf) and time.monotonic() < deadline:
+    while not files_of(conf) and time.monotonic() < deadline:
         time.sleep(0.002)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    killed = rows_of(conf)
+    killed = files_of(conf)
     assert 1 <= len(killed) < 4, [p.name for p in killed]
     ledger = (tmp_path / "work/items/predict.jsonl").read_text().splitlines()
     recorded = {json.loads(line)["item"] for line in ledger if line.endswith("}")}
@@ -136,7 +136,7 @@ def test_a_killed_scene_goes_on_where_it_was(whole: Path, made: Path, tmp_path: 
     done = call("predict", conf)
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
-    assert [p.read_bytes() for p in rows_of(conf)] == [p.read_bytes() for p in rows_of(whole)]
+    assert [p.read_bytes() for p in files_of(conf)] == [p.read_bytes() for p in files_of(whole)]
     assert not [p for p in (tmp_path / "work/scene").rglob("*") if p.name.startswith(".")]
 
 
@@ -151,7 +151,7 @@ def named(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     """Rasters of a user: one file of each date and sensor, optical in another order of bands."""
     folder, root = tmp_path_factory.mktemp("named"), made.parent / "work/preprocessed"
     with WorkScene(root, DATES, BANDS) as scene:
-        rows, grid = scene.rows(0, SIZE), scene.grid
+        rows, grid = rows_of(scene, 0, SIZE), scene.grid
     for date in (0, 1):
         raster.write(folder / f"s1_t{date}.tif", rows.s1[date], grid, band_names=("VV", "VH"), nodata=np.nan)
     other = [3, 0, 2, 1]
@@ -185,7 +185,7 @@ def test_named_rasters_become_one_georeferenced_file(named: dict[str, Any], whol
 
 
 def test_named_bands_are_found_by_description_name_or_order(tmp_path: Path) -> None:
-    from utils.io.scene_reader import FileScene
+    from utils.io.scene_reader import FileScene, rows_of
 
     grid, rng = Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, 5, 7), np.random.default_rng(0)
     power = rng.uniform(0.01, 0.2, (2, 5, 7)).astype(np.float32)
@@ -197,7 +197,7 @@ def test_named_bands_are_found_by_description_name_or_order(tmp_path: Path) -> N
     raster.write(tmp_path / "s2.tif", numbers, grid, band_names=("B08", "B04"), nodata=-1, scale=1e-4, offset=-0.1)
     names = [tmp_path / "x-VH.tif", tmp_path / "sigma_vv.tif"]
     with FileScene(names, [tmp_path / "both.tif"], [tmp_path / "s2.tif"], ("B04", "B08")) as scene:
-        rows = scene.rows(1, 4)
+        rows = rows_of(scene, 1, 4)
     assert np.array_equal(rows.s1, np.stack([power[:, 1:4]] * 2))
     expected = numbers[[1, 0], 1:4] * 1e-4 - 0.1
     expected[1, 1, 3] = np.nan
@@ -271,7 +271,7 @@ def test_a_scene_of_other_bands_or_without_data_ends_with_its_code(made: Path, t
     done = call("predict", conf)
     assert done.returncode == 65, done.stderr
     assert "trained on VV, VH, B04, B03, B02, B08, B12" in done.stderr and "Traceback" not in done.stderr
-    assert not rows_of(conf)
+    assert not files_of(conf)
 
 
 def test_a_scene_without_any_valid_pixel_says_so(made: Path, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_scene_without_any_valid_pixel_says_so(made: Path, tmp_path: Path) -> 
     done = call("predict", conf)
     assert done.returncode == 66 and "no pixel has data in all inputs" in done.stderr, done.stderr
     assert "predict.pairs" in done.stderr
-    assert np.isnan(raster.read(rows_of(conf)[0])).all()
+    assert np.isnan(raster.read(files_of(conf)[0])).all()
 
 
 @pytest.mark.slow

@@ -3,13 +3,12 @@ rasters that a user names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+import ctypes
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +23,20 @@ from utils.science.sar import fill_in_windows
 from utils.workflow.errors import InputError
 
 F32 = NDArray[np.float32]
-T = TypeVar("T")
 
 SAR = ("VV", "VH")
-CHUNK_ROWS = 64
+CHUNK_ROWS = 32
 HALO_PX = 32  # of the filling of radar pixels
-_BLOCK_ROWS = 512  # of the project's rasters
+_READ_ROWS = 256  # half a block of the project's rasters: each is decoded twice, and memory holds half of them
+_READ_COLS = 1024
+_CACHE_BYTES = 32 << 20
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 _SAMPLE_PX = 1 << 20  # pixels that a median looks at; more changes nothing
 
 
 @dataclass(frozen=True)
 class SceneRows:
-    """Full-width rows of every input.
+    """Rows, or a part of them, of every input.
 
     s1      (dates, 2, rows, cols) float32, oldest first: gamma0 VV, VH, linear power, NaN = nodata
     s2      (dates - 1, n, rows, cols) float32 reflectance, NaN = nodata
@@ -53,7 +54,7 @@ class Scene(Protocol):
     @property
     def grid(self) -> Grid: ...
 
-    def rows(self, first: int, last: int) -> SceneRows: ...
+    def part(self, window: Window) -> SceneRows: ...
 
 
 class WorkScene:
@@ -76,9 +77,7 @@ class WorkScene:
         except BaseException:
             self._stack.close()
             raise
-        # radar is read with a halo, so two lines of its blocks; masks have a quarter of the bytes
-        products = max(len(date.s1) for date in dates)
-        keep_lines((4.5 * products + len(optical)) * len(dates), self.grid.cols)
+        bound_memory()
 
     def __enter__(self) -> WorkScene:
         return self
@@ -86,9 +85,9 @@ class WorkScene:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def rows(self, first: int, last: int) -> SceneRows:
-        """Rows first .. last - 1."""
-        cuts = [date.cut(Window(first, 0, last - first, self.grid.cols)) for date in self._dates]
+    def part(self, window: Window) -> SceneRows:
+        """A window of every input."""
+        cuts = [date.cut(window) for date in self._dates]
         return SceneRows(
             np.stack([cut.sar for cut in cuts]), np.stack([cut.optical for cut in cuts[:-1]]), cuts[-2].mask[0]
         )
@@ -110,10 +109,12 @@ def _words(grid: Grid) -> str:
     )
 
 
-def keep_lines(planes: float, cols: int) -> None:
-    """Let GDAL hold a line of blocks of every raster: with less each block would be decoded for every few rows."""
-    wanted = int(planes * _BLOCK_ROWS * (cols + _BLOCK_ROWS) * 4)
-    gdal.SetCacheMax(max(gdal.GetCacheMax(), min(wanted, 1 << 30)))
+def bound_memory() -> None:
+    """Keep GDAL's cache small, and give arrays above 1 MiB back to the system when they are freed (glibc only: its heap
+    would keep some 50 MB of them)."""
+    gdal.SetCacheMax(_CACHE_BYTES)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 class FileScene:
@@ -144,7 +145,7 @@ class FileScene:
         except BaseException:
             self._stack.close()
             raise
-        keep_lines(len(bands) + 2 * len(SAR), self.grid.cols)
+        bound_memory()
 
     def __enter__(self) -> FileScene:
         return self
@@ -157,9 +158,8 @@ class FileScene:
         """All files."""
         return list(dict.fromkeys(band.path for group in self._bands.values() for band in group))
 
-    def rows(self, first: int, last: int) -> SceneRows:
-        """Rows first .. last - 1."""
-        window = Window(first, 0, last - first, self.grid.cols)
+    def part(self, window: Window) -> SceneRows:
+        """A window of every input."""
         before, after, optical = (np.stack([band.read(window) for band in self._bands[name]]) for name in self._bands)
         return SceneRows(np.stack([before, after]), optical[None], np.zeros(optical.shape[1:], np.uint8))
 
@@ -231,20 +231,64 @@ def _find(option: str, paths: Sequence[Path], wanted: Sequence[str]) -> list[tup
     return [place or (path, number) for place, (path, number, _) in zip(found, there, strict=False)]
 
 
-def filled(scene: Scene, first: int, last: int, fill_k: int) -> SceneRows:
-    """Rows with non-positive radar power filled from its neighbours, up to 32 px beyond the rows.
+class FilledRows:
+    """Rows of a scene with non-positive radar power filled from its neighbours, up to 32 px beyond the rows.
 
-    The same for any division of the scene into multiples of CHUNK_ROWS, as long as it is the same one
+    Rows are read in large pieces and kept as long as chunks that follow one another need them. What a chunk gets depends
+    on nothing but its rows, if they are a multiple of CHUNK_ROWS
     """
-    top, bottom = max(first - HALO_PX, 0), min(last + HALO_PX, scene.grid.rows)
-    around = scene.rows(top, bottom)
-    own = slice(first - top, last - top)
-    radar = np.ascontiguousarray(around.s1[:, :, own])
-    for target, planes in zip(radar, around.s1, strict=True):
-        for plane, power in zip(target, planes, strict=True):
-            if _holes(power):
-                plane[:] = fill_in_windows(power, ~np.isnan(power), fill_k, halo_px=HALO_PX)[own]
-    return SceneRows(radar, np.ascontiguousarray(around.s2[:, :, own]), around.cloud[own])
+
+    def __init__(self, scene: Scene, fill_k: int) -> None:
+        self._scene, self._fill_k = scene, fill_k
+        self._first = self._last = 0
+        self._held: list[NDArray[Any]] = []
+
+    def read(self, first: int, last: int) -> SceneRows:
+        """Rows first .. last - 1."""
+        top, bottom = max(first - HALO_PX, 0), min(last + HALO_PX, self._scene.grid.rows)
+        if not self._first <= top <= self._last:
+            self._first = self._last = top // _READ_ROWS * _READ_ROWS
+        while self._last < bottom:
+            self._more(top)
+        power, optical, cloud = (one[..., top - self._first : bottom - self._first, :] for one in self._held)
+        own = slice(first - top, last - top)
+        radar = np.ascontiguousarray(power[:, :, own])
+        for target, planes in zip(radar, power, strict=True):
+            for plane, values in zip(target, planes, strict=True):
+                if _holes(values):
+                    plane[:] = fill_in_windows(values, ~np.isnan(values), self._fill_k, halo_px=HALO_PX)[own]
+        return SceneRows(radar, np.ascontiguousarray(optical[:, :, own]), cloud[own].copy())
+
+    def _more(self, top: int) -> None:
+        """Keep the rows from `top` on and read the next piece behind them, block by block, in one buffer."""
+        grid, begin = self._scene.grid, self._last
+        height = min(_READ_ROWS, grid.rows - begin)
+        kept = begin - top if begin > self._first else 0
+        for held in self._held:
+            held[..., :kept, :] = held[..., top - self._first : begin - self._first, :][..., :kept, :].copy()
+        if self._held and kept + height > self._held[0].shape[-2]:
+            self._held = [np.concatenate([one[..., :kept, :], np.empty_like(one)], axis=-2) for one in self._held]
+        for left in range(0, grid.cols, _READ_COLS):
+            window = Window(begin, left, height, min(_READ_COLS, grid.cols - left))
+            one = self._scene.part(window)
+            if not self._held:
+                room = min(_READ_ROWS + CHUNK_ROWS + 2 * HALO_PX, grid.rows)
+                self._held = [
+                    np.empty((*plane.shape[:-2], room, grid.cols), plane.dtype) for plane in (one.s1, one.s2, one.cloud)
+                ]
+            for held, plane in zip(self._held, (one.s1, one.s2, one.cloud), strict=True):
+                held[..., kept : kept + height, left : left + window.cols] = plane
+        self._first, self._last = begin - kept, begin + height
+
+
+def rows_of(scene: Scene, first: int, last: int) -> SceneRows:
+    """Rows first .. last - 1 in full width."""
+    return scene.part(Window(first, 0, last - first, scene.grid.cols))
+
+
+def filled(scene: Scene, first: int, last: int, fill_k: int) -> SceneRows:
+    """Rows first .. last - 1 at once, as FilledRows gives them."""
+    return FilledRows(scene, fill_k).read(first, last)
 
 
 def _holes(plane: F32) -> bool:
@@ -256,12 +300,23 @@ def sampled(scene: Scene) -> tuple[F32, F32, F32]:
     """S1 of the last two dates and the newest S2, about a million pixels of every n-th row, (channels, n, cols) each."""
     grid = scene.grid
     step = max(1, grid.rows * grid.cols // _SAMPLE_PX)
-    height = grid.rows if step == 1 else 1
-    parts = [scene.rows(row, row + height) for row in range(0, grid.rows, max(step, height))]
-    before, after, optical = (
-        np.concatenate(found, axis=1) for found in zip(*((p.s1[-2], p.s1[-1], p.s2[-1]) for p in parts), strict=True)
-    )
-    return before, after, optical
+    rows = range(0, grid.rows, step)
+    lines: dict[int, list[int]] = {}
+    for row in rows:
+        lines.setdefault(row // (2 * _READ_ROWS), []).append(row)
+    out: tuple[F32, ...] = ()
+    for left in range(0, grid.cols, _READ_COLS):
+        width = min(_READ_COLS, grid.cols - left)
+        for wanted in lines.values():  # rows of one line of blocks together: each block is decoded for all of them
+            height = len(wanted) if step == 1 else 1
+            for row in wanted[::height]:
+                one = scene.part(Window(row, left, height, width))
+                found = (one.s1[-2], one.s1[-1], one.s2[-1])
+                if not out:
+                    out = tuple(np.empty((len(planes), len(rows), grid.cols), np.float32) for planes in found)
+                for target, planes in zip(out, found, strict=True):
+                    target[:, row // step : row // step + height, left : left + width] = planes
+    return out[0], out[1], out[2]
 
 
 def median_change_db(scene: Scene, sample: tuple[F32, F32, F32] | None = None) -> dict[str, float]:
@@ -278,41 +333,3 @@ def median_change_db(scene: Scene, sample: tuple[F32, F32, F32] | None = None) -
             f"Sentinel-1 of t0 and t1: {error}.", "Choose rasters with data over the same ground."
         ) from error
     return {band: round(value, 6) for band, value in zip(SAR, medians, strict=True)}
-
-
-class Ahead:
-    """Chunks of rows made in another thread, one ahead of the one that is asked for. A context manager.
-
-    load    rows first .. last - 1 as arrays whose first axis is the row
-    rows    of the scene; chunks lie at multiples of chunk_rows
-    """
-
-    def __init__(self, load: Callable[[int, int], tuple[Any, ...]], rows: int, chunk_rows: int = CHUNK_ROWS) -> None:
-        self._load, self._rows, self._size = load, rows, chunk_rows
-        self._pool = ThreadPoolExecutor(1, "rows")
-        self._chunks: dict[int, Future[tuple[Any, ...]]] = {}
-
-    def __enter__(self) -> Ahead:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._chunks.clear()
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Run something in that thread: rasters are not shared between threads."""
-        return self._pool.submit(function).result()
-
-    def read(self, first: int, last: int) -> tuple[Any, ...]:
-        """Rows first .. last - 1."""
-        numbers = range(first // self._size, (last - 1) // self._size + 1)
-        wanted = {*numbers, *(n for n in (numbers.stop,) if n * self._size < self._rows)}
-        for number in sorted(wanted - set(self._chunks)):
-            top = number * self._size
-            self._chunks[number] = self._pool.submit(self._load, top, min(top + self._size, self._rows))
-        for number in set(self._chunks) - wanted:
-            self._chunks.pop(number).cancel()
-        begin = numbers.start * self._size
-        parts = [self._chunks[number].result() for number in numbers]
-        joined = parts[0] if len(parts) == 1 else tuple(np.concatenate(one) for one in zip(*parts, strict=True))
-        return tuple(one[first - begin : last - begin] for one in joined)

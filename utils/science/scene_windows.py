@@ -7,6 +7,7 @@ edge pixels lie inside windows too.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ F32 = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 ReadRows = Callable[[int, int], tuple[F32, BoolArray]]
 Infer = Callable[[F32], F32]
-PIECE_ROWS = 64
+PIECE_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -92,24 +93,22 @@ class _Rows:
         size = self._plan.window_px
         wanted = mirrored(np.arange(top + kept, top + size), self._plan.rows)
         low, high = int(wanted.min()), int(wanted.max()) + 1
-        straight = np.array_equal(wanted - low, np.arange(len(wanted)))
-        pieces = [(i, min(i + PIECE_ROWS, high)) for i in range(low, high, PIECE_ROWS)] if straight else [(low, high)]
-        for first, last in pieces:  # small ones, of which none lives longer than it takes to copy it
+        begins = [low, *range((low // PIECE_ROWS + 1) * PIECE_ROWS, high, PIECE_ROWS), high]
+        for first, last in itertools.pairwise(begins):  # small ones: none lives longer than it takes to copy it
             x, valid = self._read(first, last)
             if not self.x.size:
                 self.x = np.empty((size, len(self._columns), x.shape[-1]), np.float32)
                 self.valid = np.empty(self.x.shape[:2], bool)
-            chosen = slice(None) if straight else wanted - low
-            begin = kept + first - low
-            end = begin + (last - first if straight else len(wanted))
-            for target, values in ((self.x[begin:end], x), (self.valid[begin:end], valid)):
-                self._copy(target, values[chosen])
+            here = np.flatnonzero((wanted >= first) & (wanted < last))  # mirrored rows lie twice in the window
+            for target, values in ((self.x, x), (self.valid, valid)):
+                for row in here:
+                    self._copy(target[kept + row], values[wanted[row] - first])
 
     def _copy(self, target: Any, values: Any) -> None:
         inner = self._inner
-        target[:, inner] = values[:, : inner.stop - inner.start]
-        target[:, : inner.start] = values[:, self._columns[: inner.start]]
-        target[:, inner.stop :] = values[:, self._columns[inner.stop :]]
+        target[inner] = values[: inner.stop - inner.start]
+        target[: inner.start] = values[self._columns[: inner.start]]
+        target[inner.stop :] = values[self._columns[inner.stop :]]
 
 
 def predict_rows(

@@ -258,20 +258,16 @@ class Training(Section):
 class Predict(Section):
     """Prediction (stage predict)."""
 
-    method: Literal["tiles", "scene"] = key(
-        "tiles", "tiles: every sample by itself, joined by mosaic. scene: whole scenes by overlapping windows."
-    )
+    method: Literal["tiles", "scene"] = key("tiles", "Samples one by one, or whole scenes by blended windows.")
     set: Literal["all", "train", "val", "test"] = key("all", "Dataset folder to predict.")
     batch_size: int = key(8, "Tiles a batch; windows too, where there is a GPU.", ge=1)
     pairs: Strings = key((), "Only these pair ids; empty = all.")
     window_px: int | None = key(
-        None, "Side of a window of method scene; empty = that of the tiles that the run was trained on.", "pixels", ge=8
+        None, "Side of a window of method scene; empty = that of the run's tiles.", "pixels", ge=8
     )
     stride_px: int | None = key(None, "Distance of neighbouring windows; empty = half a window.", "pixels", ge=1)
     stripe_rows: int = key(2048, "Rows of one item and file of method scene.", "pixels", ge=16)
-    runtime: Literal["tf", "tflite", "onnx"] = key(
-        "tf", "What runs networks; tflite and onnx are exported and compared with tf first (docs/predict.md)."
-    )
+    runtime: Literal["tf", "tflite", "onnx"] = key("tf", "What runs networks; exports are compared with tf first.")
 
 
 class Strict(Section):
