@@ -65,10 +65,10 @@ def prepare(folder: Path, grid: Grid, part: str) -> None:
         files = []
         for first in range(0, grid.rows, ROWS):
             count = min(ROWS, grid.rows - first)
-            name = f"rows_{first:05d}_{first + count - 1:05d}.tif"
+            name = f"rows_{first:05d}_{first + count:05d}.tif"
             place = grid.window(Window(first, 0, count, grid.cols))
             _write(folder / "scene" / name, place, _field(8, count, grid.cols, 20), names)
-            files.append({"file": name, "first": first, "last": first + count - 1})
+            files.append({"file": name, "first": first, "last": first + count})
         index = {"schema": "s2cr.scene/1", "run": "m", "pair": "p", "bands": BANDS, "sigma": True, "files": files}
         atomic_json(folder / "scene/index.json", {**index, "rows": grid.rows, "cols": grid.cols})
         return

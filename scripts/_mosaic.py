@@ -31,15 +31,15 @@ def settings_of(ctx: Context) -> Settings:
 
 
 def source_of(ctx: Context, index: DatasetIndex, run: str, pair_id: str, written: set[str]) -> RowSource | None:
-    """Predictions of a run for a pair: tiles of pred/, or rows of scene/ with predict.method: scene; None without any.
+    """Predictions of a run for a pair: tiles of pred/, or rows of stripes/ with predict.method: scene; None without any.
 
     written  outputs of stage predict, relative to the work directory
     raises   InputError when what predict wrote is not there, or is of other bands or another grid
     """
     pair, bands = index.pairs[pair_id], index.bands_optical
     if getattr(ctx.conf.predict, "method", "tiles") == "scene":
-        folder = ctx.layout.work / "scene" / run / pair_id
-        if f"scene/{run}/{pair_id}/index.json" not in written:
+        folder = ctx.layout.scene(run, pair_id)
+        if f"stripes/{run}/{pair_id}/index.json" not in written:
             return None
         return SceneRows(folder, run, pair_id, pair.grid, bands)
     samples = [s for s in index.samples if s.pair == pair_id and f"pred/{run}/{s.id}.tif" in written]

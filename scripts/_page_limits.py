@@ -67,7 +67,7 @@ def _domains(ctx: Context) -> Iterator[tuple[str, list[str]]]:
     for run in ctx.conf.train.runs:
         outside = []
         for pair, sample in sorted(first.items()):
-            rows = sorted((ctx.layout.work / "scene" / run.name / pair).glob("rows_*.tif"))[:1]
+            rows = sorted((ctx.layout.scene(run.name, pair)).glob("rows_*.tif"))[:1]
             mosaic, tile = (
                 ctx.layout.mosaic(run.name, pair) / "prediction.tif",
                 ctx.layout.pred(run.name) / f"{sample}.tif",

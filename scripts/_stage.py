@@ -42,7 +42,7 @@ _SUBFOLDERS = {
     "make_scene": ("scene",), "find_images": ("search",), "download": ("raw",), "preprocess_s1": ("preprocessed/sentinel1",),
     "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "multitemporal": ("preprocessed/sentinel1_mt",),
     "tile": ("tiles",), "build_dataset": ("dataset/all",),
-    "split": ("dataset/train", "dataset/val", "dataset/test"), "normalise": ("norm",), "train": ("runs",), "predict": ("pred", "scene"), "mosaic": ("mosaic",),
+    "split": ("dataset/train", "dataset/val", "dataset/test"), "normalise": ("norm",), "train": ("runs",), "predict": ("pred", "stripes"), "mosaic": ("mosaic",),
     "evaluate": ("reports",), "indices": ("maps",), "burned": ("maps",), "landclass": ("landclass",), "change": ("change",),
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Join predictions to one image per run and pair, set it into the clear part of the observed image, say how sure it is.
 
 Reads   pred/<run>/<sample>.tif and sigma/     float32 reflectance, NaN = nodata; with predict.method: scene instead
-        scene/<run>/<pair>/                    rows of the whole scene
+        stripes/<run>/<pair>/                    rows of the whole scene
         preprocessed/                          reflectance and cloud codes of t1, gamma0 of all dates
 Writes  mosaic/<run>/<pair>/prediction.tif     COG Int16, reflectance = DN * 0.0001, nodata -32768 (or mosaic.dtype)
         mosaic/<run>/<pair>/composite.tif      the same; observed t1 where clear, prediction under cloud and shadow

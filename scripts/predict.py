@@ -4,7 +4,7 @@ Reads   runs/<name>/{model.keras,scaler.json,model_card.json}, dataset/<set>/   
 Writes  pred/<run>/<sample>.tif  float32 surface reflectance, bands in label order, NaN where an input has no data
         pred/<run>/sigma/<sample>.tif  the same for its standard deviation, of runs with an uncertainty head
         pred/<run>/index.json    the sample list and what was used
-        scene/<run>/<pair>/rows_<first>_<last>.tif, index.json   with predict.method scene (--scene): overlapping
+        stripes/<run>/<pair>/rows_<first>_<last>.tif, index.json   with predict.method scene (--scene): overlapping
         windows of preprocessed/, blended; bands in label order, then sigma_<band>. pred/ is cut out of them
 Items   one per run and batch of samples, or per run, pair and stripe of rows; --part i/N
 Fails   65 other bands than the run's, 66 run or raster missing or off the grid, 77 runtime not installed, 78 export wrong

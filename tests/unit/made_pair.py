@@ -89,7 +89,7 @@ def write_scene(folder: Path, image: np.ndarray, values: np.ndarray | None = Non
     names, files = BANDS if values is None else BANDS + SIGMA, []
     for first in range(0, GRID.rows, step):
         rows = min(step, GRID.rows - first)
-        last = first + rows - 1
+        last = first + rows
         name = f"rows_{first:05d}_{last:05d}.tif"
         grid = GRID.window(Window(first, 0, rows, GRID.cols))
         raster.write(folder / name, planes[:, first : first + rows], grid, band_names=names, nodata=np.nan)

@@ -46,7 +46,7 @@ def make(
     raster.write(scene / "rows.tif", simulated.astype(np.float32), grid, band_names=BANDS, nodata=np.nan)
     atomic_json(scene / "index.json", {
         "schema": "s2cr.scene/1", "run": "m", "pair": "p", "bands": list(BANDS), "sigma": False, "rows": grid.rows,
-        "cols": grid.cols, "files": [{"file": "rows.tif", "first": 0, "last": grid.rows - 1}],
+        "cols": grid.cols, "files": [{"file": "rows.tif", "first": 0, "last": grid.rows}],
     })  # fmt: skip
     seen = Observation(root, ("S2",), BANDS, (("S1",),), "sentinel1", ("gamma0_vv", "gamma0_vh"))
     source = SceneRows(scene, "m", "p", grid, BANDS)

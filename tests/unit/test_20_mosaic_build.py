@@ -240,8 +240,7 @@ def test_scene_rows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert np.array_equal(whole.rows(60, 10), made_pair.predicted()[:, 60:70], equal_nan=True)
     assert whole.has_sigma and np.array_equal(whole.sigma(0, 150), made_pair.sigma(), equal_nan=True)
     files = index["files"]
-    exclusive = [{**one, "last": one["last"] + 1} for one in files]  # the row after the last is understood too
-    assert read(files=exclusive).rows(0, 150).shape == (4, 150, 130)
+    inclusive = [{**one, "last": one["last"] - 1} for one in files]
     for change, words in (
         ({"schema": "other"}, "schema is not"),
         ({"files": None}, "lists no files"),
@@ -251,6 +250,7 @@ def test_scene_rows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"rows": 151}, "rows is 151, expected 150"),
         ({"files": files[:-1]}, "rows end at 128 of 150"),
         ({"files": files[1:]}, "0 comes next"),
+        ({"files": inclusive}, "rows 0 to 63 by its index"),
         ({"files": [*files, files[-1]]}, "150 comes next"),
         ({"files": [{**files[0], "file": "../x.tif"}, *files[1:]]}, "not in the folder"),
         ({"files": [{**files[0], "file": "gone.tif"}, *files[1:]]}, "no such file"),

@@ -225,18 +225,18 @@ def test_rows_of_a_scene_are_taken_where_predict_streamed_them(made: Path) -> No
 
     conf = config.load(made)
     layout = config.layout_of(conf)
-    folder = layout.work / "scene/good/p001"
+    folder = layout.work / "stripes/good/p001"
     whole = np.full((10, *tiny_judged.GRID.shape), 0.2, np.float32)
-    raster.write(folder / "rows_00000_00063.tif", whole, tiny_judged.GRID, band_names=(*tiny_judged.BANDS, *SIGMA))
+    raster.write(folder / "rows_00000_00064.tif", whole, tiny_judged.GRID, band_names=(*tiny_judged.BANDS, *SIGMA))
     atomic_json(folder / "index.json", {
         "schema": "s2cr.scene/1", "run": "good", "pair": "p001", "bands": list(tiny_judged.BANDS), "sigma": True,
-        "rows": 64, "cols": 96, "files": [{"file": "rows_00000_00063.tif", "first": 0, "last": 63}],
+        "rows": 64, "cols": 96, "files": [{"file": "rows_00000_00064.tif", "first": 0, "last": 64}],
     })  # fmt: skip
     ctx = SimpleNamespace(conf=SimpleNamespace(predict=SimpleNamespace(method="scene")), layout=layout, conf_path=made)
     index = load_index(layout.dataset_set("all"))
-    source = source_of(ctx, index, "good", "p001", {"scene/good/p001/index.json"})  # type: ignore[arg-type]
+    source = source_of(ctx, index, "good", "p001", {"stripes/good/p001/index.json"})  # type: ignore[arg-type]
     assert isinstance(source, SceneRows) and source.has_sigma and source.rows(3, 4).shape == (5, 4, 96)
-    assert source_of(ctx, index, "good", "p002", {"scene/good/p001/index.json"}) is None  # type: ignore[arg-type]
+    assert source_of(ctx, index, "good", "p002", {"stripes/good/p001/index.json"}) is None  # type: ignore[arg-type]
 
 
 def test_the_form_without_conf(made: Path, tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ def in_scene_mode(conf: Path) -> Path:
 
 
 def scene_of(conf: Path) -> np.ndarray:
-    scene = scene_files.load_index(conf.parent / "work/scene/tiny/p001")
+    scene = scene_files.load_index(conf.parent / "work/stripes/tiny/p001")
     return scene.read(Window(0, 0, scene.rows, scene.cols))
 
 
 def files_of(conf: Path) -> list[Path]:
-    return sorted((conf.parent / "work/scene/tiny/p001").glob("rows_*.tif"))
+    return sorted((conf.parent / "work/stripes/tiny/p001").glob("rows_*.tif"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_stage_writes_rows_an_index_and_tiles(whole: Path) -> None:
     assert [path.name for path in files_of(whole)] == [
         "rows_00000_00096.tif", "rows_00096_00192.tif", "rows_00192_00288.tif", "rows_00288_00300.tif",
     ]  # fmt: skip
-    index = json.loads((work / "scene/tiny/p001/index.json").read_text())
+    index = json.loads((work / "stripes/tiny/p001/index.json").read_text())
     files = [{"file": p.name, "first": int(p.stem[5:10]), "last": int(p.stem[11:])} for p in files_of(whole)]
     assert index == {
         "schema": "s2cr.scene/1", "run": "tiny", "pair": "p001", "bands": list(BANDS), "sigma": False, "rows": SIZE, "cols": SIZE,
@@ -109,7 +109,7 @@ def test_scene_and_joined_tiles_are_equal_where_their_windows_are(whole: Path, m
     done = call("predict", conf)
     assert done.returncode == 0, done.stderr
     work = tmp_path / "work"
-    assert not (work / "scene/tiny").exists()
+    assert not (work / "stripes/tiny").exists()
     index = samples.load_index(work / "dataset/all")
     paths = [work / "pred/tiny" / f"{sample.id}.tif" for sample in index.samples]
     tiles = stitch([s.window for s in index.samples], (SIZE, SIZE), 4, lambda i: raster.read(paths[i]))

@@ -127,7 +127,7 @@ class _Part:
 
 
 class SceneRows:
-    """Rows of a scene that predict streamed: scene/<run>/<pair>/index.json and rows_<first>_<last>.tif."""
+    """Rows of a scene that predict streamed: stripes/<run>/<pair>/index.json and rows_<first>_<last>.tif."""
 
     def __init__(self, folder: Path, run: str, pair: str, grid: Grid, bands: Sequence[str]) -> None:
         """raises  InputError when the index or a file is missing, malformed, of other bands or another grid"""
@@ -160,9 +160,11 @@ class SceneRows:
             if path.parent != self._folder:
                 raise InputError(f"{path}: not in the folder of its index.json.", _REMEDY)
             rows = raster.info(path).grid.rows
-            # `last` may count the last row or the one after it: the file itself tells how many rows there are
-            if first != at or int(record["last"]) - first not in (rows, rows - 1):
-                raise InputError(f"{path}: rows {first} to {record['last']}; {at} comes next, it has {rows}.", _REMEDY)
+            if first != at or int(record["last"]) - first != rows:
+                raise InputError(
+                    f"{path}: rows {first} to {record['last']} by its index; {at} comes next, and it has {rows}.",
+                    _REMEDY,
+                )
             _check_bands(path, names, self._grid.window(Window(first, 0, rows, self._grid.cols)))
             parts.append(_Part(path, first, rows))
             at = first + rows

@@ -76,7 +76,7 @@ class Layout:
 
     def scene(self, run: str, pair_id: str) -> Path:
         """Folder of the rows of one predicted scene (predict.method scene)."""
-        return self.work / "scene" / run / pair_id
+        return self.work / "stripes" / run / pair_id
 
     def mosaic(self, run: str, pair_id: str) -> Path:
         """Folder of one mosaic; run `truth` holds the observed labels."""

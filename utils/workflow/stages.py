@@ -209,7 +209,7 @@ _ALL = (
         "predict",
         "predict tiles, or whole scenes",
         "runs/, dataset/, preprocessed/",
-        "pred/, scene/",
+        "pred/, stripes/",
         upstream=("build_dataset", "train"),
         slice=("predict",),
         weight="heavy",
@@ -219,7 +219,7 @@ _ALL = (
     Stage(
         "mosaic",
         "one image of the predictions, its composite with the observed t1, and their uncertainty",
-        "pred/ or scene/, preprocessed/",
+        "pred/ or stripes/, preprocessed/",
         "mosaic/",
         upstream=("predict", "split"),
         slice=(*_MOSAIC, "report.max_px", "report.max_pairs", "report.synthetic"),
