@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from scripts import _areas
 from scripts._context import Context
-from utils.io import class_raster, map_pictures, mosaics, pictures, raster
+from utils.io import class_raster, map_pictures, mosaics, pictures, qgis, raster
 from utils.io.samples import load_index
 from utils.science import area, indices, severity
 from utils.science import index_uncertainty as uncertainty
@@ -57,12 +58,22 @@ def make(ctx: Context, item: Any) -> None:
     for name, plane in zip(found, classes, strict=True):
         path = item.output(folder / f"severity_{name.lower()}.tif")
         class_raster.write(path, plane, grid, name, dict(enumerate(tables.names(name))), _colours(tables, name), tags)
+    _styles(item, tables, found, folder)
     if is_run:
         _probabilities(ctx, item, tables, found, grid, tags)
     if ctx.conf.burned.offset == "stable":
         ctx.log.info("%s: offset taken out: %s", item.id, ", ".join(f"{name} {item.data[name.lower()]['offset']:+.4f}" for name in found))  # fmt: skip
     atomic_json(item.output(folder / "areas.json"), {"schema": SCHEMA, "map": item.id, "synthetic": ctx.conf.report.synthetic, **item.data})  # fmt: skip
     _picture(ctx, item, tables, dict(zip(found, classes, strict=True)), folder)
+
+
+def _styles(item: Any, tables: _areas.Tables, found: Sequence[str], folder: Path) -> None:
+    """QGIS styles; tables of another length than the known ones keep the colours that their raster has."""
+    qgis.write_style(item.output(folder / "burned.qml"), "burned")
+    kinds: dict[str, qgis.Kind] = {"DNDVI": "severity_dndvi", "DNBR": "severity_dnbr"}
+    for name in found:
+        if len(tables.edges[name]) + 1 == len(COLOURS[name]):
+            qgis.write_style(item.output(folder / f"severity_{name.lower()}.qml"), kinds[name])
 
 
 def _colours(tables: _areas.Tables, name: str) -> list[tuple[int, int, int]]:

@@ -5,6 +5,7 @@ Reads   maps/<run>/<pair>/{dndvi,dnbr}.tif; mosaic/<run>/<pair>/{sigma,composite
 Writes  maps/<run>/<pair>/burned.tif     COG uint8 1 burned, 0 not, 255 nodata; one band an index (DNDVI, DNBR)
         maps/<run>/<pair>/severity.tif   COG uint8 class codes by burned.dndvi_edges, burned.dnbr_edges; 255 nodata
         maps/<run>/<pair>/severity_{dndvi,dnbr}.tif   the same codes, one band with colours and class names
+        maps/<run>/<pair>/{burned,severity_dndvi,severity_dnbr}.qml   QGIS styles
         maps/<run>/<pair>/severity_probability.tif    COG uint8 per cent: burned, likeliest class; and that class
         maps/<run>/<pair>/areas.json, severity.png    hectares with intervals; the maps with them, to look at
 Items   as indices     Fails  66 sigma of another grid, 72 neither NDVI nor NBR was mapped, or no pixel has data

@@ -62,6 +62,9 @@ _DATASET = tuple(f"dataset.{name}" for name in DatasetConf.model_fields if name 
 # All of section mosaic but what decides memory only.
 _MOSAIC = tuple(f"mosaic.{name}" for name in Mosaic.model_fields if name != "row_block")
 
+# What decides which pixels are burned, and how badly; evaluate reads no more of section burned.
+_BURNED_CLASSES = ("burned.dndvi_edges", "burned.dnbr_edges", "burned.dndvi_burned", "burned.dnbr_burned")
+
 _ALL = (
     Stage(
         "make_scene",
@@ -254,7 +257,7 @@ _ALL = (
         upstream=("predict", "mosaic", "split", "indices"),
         slice=("burned", "evaluate.truth_dir", "report.synthetic"),
         external=("evaluate.truth_dir",),
-        version=2,
+        version=3,
     ),
     Stage(
         "landclass",
@@ -280,7 +283,7 @@ _ALL = (
         "pred/, dataset/",
         "reports/evaluate.json",
         upstream=("predict", "split", "normalise"),
-        slice=("evaluate", "burned", "report.synthetic", "train.runs", "preprocess.dem.path"),
+        slice=("evaluate", *_BURNED_CLASSES, "report.synthetic", "train.runs", "preprocess.dem.path"),
         external=("evaluate.truth_dir", "evaluate.class_raster", "evaluate.dem_raster", "preprocess.dem.path"),
         version=3,
     ),
