@@ -25,11 +25,14 @@ def make_run(folder: Path, size_px: int = 256, bands: Sequence[str] = BANDS, noi
     from models import backend
 
     backend.start()
+    import keras
+
     from models import registry, run
     from models.session import load_confs
     from utils.workflow.config import ROOT
 
     conf = load_confs(ROOT / "GAN_confs/model_resunet_tiny.yaml", ROOT / "GAN_confs/train_resunet_tiny.yaml")[0]
+    keras.utils.set_random_seed(7)
     network, rng = registry.build(conf, len(bands)), np.random.default_rng(7)
     for weight in network.trainable_weights:
         weight.assign(weight.numpy() + rng.normal(0, noise, weight.shape).astype(np.float32))

@@ -12,7 +12,7 @@ from scripts import _areas
 from scripts._context import Context
 from scripts._dates import load_dates
 from utils.io import acquisitions, class_raster, map_pictures, mosaics, pictures, samples
-from utils.science import change, metrics
+from utils.science import change, composite, metrics
 from utils.science.grid import Grid, Window
 from utils.workflow.errors import ConfigError, InputError
 
@@ -22,7 +22,6 @@ STRATA = ("all", "changed", "unchanged")
 COLOURS = ((60, 60, 75), (255, 190, 60))
 NAMES = {0: "unchanged", 1: "changed"}
 _STRIPE_ROWS = 1024
-_HIDDEN_CODES = (1, 2, 4)
 
 
 class Detector:
@@ -82,7 +81,7 @@ class Pair:
 
     def t0(self, part: Grid) -> Image:
         image = acquisitions.read_planes(self.root, "sentinel2", self.before.s2, self.bands, part)
-        image[:, np.isin(acquisitions.read_cloud(self.root, self.before.s2, part), _HIDDEN_CODES)] = np.nan
+        image[:, np.isin(acquisitions.read_cloud(self.root, self.before.s2, part), composite.HIDDEN_CODES)] = np.nan
         return image
 
     def truth(self, part: Grid) -> Image:

@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from utils.science import blend, strata
+from utils.science import composite, strata
 
 EDGES = (16, 32, 64)
 
@@ -40,10 +40,14 @@ def test_sources_are_those_of_the_composite() -> None:
     cloud = np.zeros((60, 70), np.uint8)
     cloud[20:30, 25:40], cloud[50, 5], cloud[0:3, 60:], cloud[40, 40:45] = 1, 2, 255, 3
     image = np.random.default_rng(0).random((2, 60, 70))
-    _, source = blend.composite(image, image + 0.1, np.isin(cloud, strata.HIDDEN_CODES), strata.FEATHER_PX)
+    _, source = composite.composite(image, image + 0.1, np.isin(cloud, composite.HIDDEN_CODES), strata.FEATHER_PX)
     found = strata.source_strata(cloud, 6)
     inner, known = source[6:-6, 6:-6], cloud[6:-6, 6:-6] != 255
-    for name, code in (("under_cloud", blend.SIMULATED), ("feather", blend.FEATHERED), ("clear", blend.OBSERVED)):
+    for name, code in (
+        ("under_cloud", composite.SIMULATED),
+        ("feather", composite.FEATHERED),
+        ("clear", composite.OBSERVED),
+    ):
         np.testing.assert_array_equal(found[f"source:{name}"], (inner == code) & known)
     assert found["source:clear"].any() and found["source:feather"].sum() > 100
     assert found["source:feather"][44, :5].all()  # a pixel of shadow outside the piece feathers into it

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from utils.science.composite import HIDDEN_CODES
+
 Mask = NDArray[np.bool_]
 Matrix = NDArray[np.float64]
 
 KINDS = ("lag", "source", "class", "slope", "aspect")
-HIDDEN_CODES = (1, 2, 4)  # cloud, shadow and defective pixels of cloud.tif: a composite simulates there
 FEATHER_PX = 5
 PAIR_ORDER = ("all", "changed", "unchanged", "changed_05", "unchanged_05", "burned", "unburned", "under_cloud")
 SLOPE_EDGES_DEG = (10, 25, 35)
