@@ -20,7 +20,7 @@ SAR = ("VV", "VH")
 _PATCH_PX, _ROWS = 1098, 512
 
 
-def make_run(folder: Path, size_px: int = 256, bands: Sequence[str] = BANDS, noise: float = 0.05) -> Path:
+def make_run(folder: Path, size_px: int = 256, bands: Sequence[str] = BANDS, noise: float = 0.01) -> Path:
     """A finished run of the demo's tiny residual network; its weights are moved by `noise`, so that every layer counts."""
     from models import backend
 
