@@ -21,7 +21,7 @@ def test_the_chain_ends_in_a_judged_image(finished: Chain) -> None:
     scores = json.loads((finished.work / "reports/evaluate.json").read_text())
     assert "copy_t0" in json.dumps(scores) and "resunet_tiny" in json.dumps(scores)
     page = (finished.work / "reports/report.html").read_text(encoding="utf-8")
-    assert "synthetic" in page.lower() and "data:image/png;base64," in page
+    assert "synthetic" in page.lower() and "data:image/webp;base64," in page
     assert "http://" not in page.replace("http://www.w3.org", "") and 'src="https' not in page
 
 
