@@ -140,7 +140,7 @@ def test_a_run_of_three_dates_refuses_two(three: DatedToy, tmp_path: Path) -> No
     from utils.workflow.errors import ConfigError
 
     with pytest.raises(ConfigError, match="samples of 3 dates, the dataset has 2"):
-        _load(three.work / "runs/tiny", 2, samples.load_index(two.work / "dataset/all"))
+        _load(three.work / "runs/tiny", 2, "tf", samples.load_index(two.work / "dataset/all"))
 
 
 def test_shapes_of_model_yaml_are_checked_for_three_dates() -> None:
