@@ -65,7 +65,7 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_all_products_of_a_run_with_and_without_sigma(made: Path) -> None:
+def test_all_products_of_a_run_with_and_without_sigma(made: Path, caplog: pytest.LogCaptureFixture) -> None:
     code, text = call("mosaic", str(made))
     assert code == 0, text
     folder = made.parent / "work/mosaic/good/p001"
@@ -75,7 +75,7 @@ def test_all_products_of_a_run_with_and_without_sigma(made: Path) -> None:
     assert {p.name for p in folder.iterdir()} == expected | {"prediction.png", "composite.png", "item.json"}
     other = {p.name for p in (made.parent / "work/mosaic/bad/p001").iterdir()}
     assert other == {n for n in expected if "sigma" not in n} | {"prediction.png", "composite.png", "item.json"}
-    assert "bad/p001: the run tells no sigma" in text and "good/p001: the run tells no sigma" not in text
+    assert "bad/p001: the run tells no sigma" in caplog.text and "good/p001: the run tells no sigma" not in caplog.text
     for path in folder.glob("*.tif"):
         warnings, errors, _ = validate(str(path), full_check=True)
         assert not warnings and not errors
