@@ -17,7 +17,7 @@ from scripts._stage import Context, Report, stage
 
 if TYPE_CHECKING:
     from utils.io.samples import DatasetIndex, Sample
-    from utils.science.scaler import Moments
+    from utils.science.moments import Moments
 
 
 @stage("normalise")

@@ -74,7 +74,7 @@ def build(folder: Path) -> Page:
         "model": "resunet", "parameters": 23757, "train_samples": 2, "model_sha256": "ab" * 32,
         "versions": {"keras": "3.15.1"}, "uncertainty": UNCERTAINTY,
     })  # fmt: skip
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     for stage in STAGES:
         call(stage, str(conf))
     # what other stages may write is put beside their results, and the page made again of all that

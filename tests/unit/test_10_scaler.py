@@ -7,8 +7,9 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from utils.science import scaler as module
+from utils.science.moments import Moments
 from utils.science.sar import to_db
-from utils.science.scaler import Moments, Scaler, ScalerError, list_digest, sample_moments
+from utils.science.scaler import Scaler, ScalerError, list_digest, sample_moments
 
 SAR, OPTICAL = ("VV", "VH"), ("B04", "B03", "B02", "B08", "B12")
 

@@ -192,6 +192,6 @@ def test_overlap_of_train_and_test_is_an_error(tmp_path: Path) -> None:
     index["samples"].append(train["samples"][0])
     text = json.dumps(index, sort_keys=True, indent=1, ensure_ascii=False)
     path.write_text(text)
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     code, said = call("evaluate", str(conf))
     assert code == 65 and "is in train and test" in said

@@ -46,7 +46,7 @@ def build(folder: Path) -> Path:
         path = folder / f"work/pred/good/sigma/p001_{tile.id}.tif"
         rows, cols = tile.window.slices
         raster.write(path, sigma[:, rows, cols], GRID.window(tile.window), band_names=names, nodata=np.nan)
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     return conf
 
 
@@ -163,7 +163,7 @@ def spoiled(folder: Path, run: str = "good") -> tuple[Path, Path, np.ndarray, Gr
 
 
 def refused(conf: Path) -> str:
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     code, text = call("evaluate", str(conf))
     assert code == 66, text
     assert not (conf.parent / "work/reports/evaluate.json").exists()
@@ -193,7 +193,7 @@ def test_other_bands(tmp_path: Path) -> None:
 def test_bands_in_another_order_are_read_by_name(tmp_path: Path) -> None:
     conf, path, image, grid = spoiled(tmp_path)
     raster.write(path, image[::-1], grid, band_names=BANDS[::-1], nodata=np.nan)
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     code, text = call("evaluate", str(conf))
     assert code == 0, text
     assert table(conf)["methods"]["good"]["hidden"]["strata"]["changed"]["skill"] > 0.99

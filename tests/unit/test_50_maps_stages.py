@@ -69,7 +69,7 @@ def class_raster_3577(path: Path) -> np.ndarray:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     conf = tiny_judged.build(tmp_path_factory.mktemp("maps"))
     sigma_tiles(conf.parent / "work")
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     class_raster_3577(conf.parent / "forest.tif")
     rows = np.indices((84, 116))[0]
     heights = Grid(32755, 699900.0, 6100100.0, 10.0, -10.0, 84, 116)
@@ -204,7 +204,7 @@ def copy_of(made: Path, folder: Path) -> Path:
         shutil.copy2(made.parent / name, folder / name)
     conf = folder / "tiny.yaml"
     conf.write_text(made.read_text().replace(str(made.parent), str(folder)))
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     for stage in ("mosaic", "mosaic_truth", "indices"):
         if stage == "indices":
             sigma_mosaic(conf)
@@ -307,7 +307,7 @@ def test_segmentation_stands_in_where_there_is_no_map(
     nir = np.full(tiny_judged.GRID.shape, 0.1, np.float32)
     nir[:, 30:60], nir[:, 60:] = 0.25, 0.4
     raster.write(conf.parent / "work/preprocessed/sentinel2/S2_d0/B08.tif", nir, tiny_judged.GRID, nodata=np.nan)
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     assert call("indices", str(conf), "--force")[0] == 0
     text = "\n".join(line for line in conf.read_text().splitlines() if not line.startswith("landclass:"))
     conf.write_text(text + "\nlandclass: {segments: 3}\n")
@@ -391,7 +391,7 @@ def test_bands_that_are_not_there_and_ground_that_nobody_saw(made: Path, tmp_pat
     assert code == 0 and json.loads((tmp_path / "work/change/model.json").read_text())["bands"] == ["B08", "B12"]
     cloud = conf.parent / "work/preprocessed/sentinel2/S2_d0/cloud.tif"
     raster.write(cloud, np.ones(tiny_judged.GRID.shape, np.uint8), tiny_judged.GRID)
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
     for stage in ("mosaic", "mosaic_truth", "indices"):
         call(stage, str(conf), "--force")
     code, text = call("burned", str(conf))

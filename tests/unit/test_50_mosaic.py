@@ -45,12 +45,12 @@ def add_sigma(conf: Path, value: float = 0.02) -> None:
         path = conf.parent / "work/pred/good/sigma" / f"p001_{tile.id}.tif"
         planes = np.full((5, 32, 32), value, np.float32)
         raster.write(path, planes, tiny_judged.GRID.window(tile.window), band_names=SIGMA, nodata=np.nan)
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
 
 
 def settings(conf: Path, text: str) -> None:
     conf.write_text(conf.read_text() + text)
-    tiny_judged._manifests(conf)
+    tiny_judged.manifests(conf)
 
 
 @pytest.fixture
@@ -169,32 +169,32 @@ def test_a_missing_prediction(made: Path) -> None:
 
 def test_sigma_of_another_grid(made: Path) -> None:
     other_grid(made.parent / "work/pred/good/sigma/p001_r0000_c0000.tif", x0=700010.0)
-    tiny_judged._manifests(made)
+    tiny_judged.manifests(made)
     refused(made, "sigma", "column 1 of its place", "predict")
 
 
 def test_sigma_of_some_tiles_only(made: Path) -> None:
     (made.parent / "work/pred/good/sigma/p001_r0000_c0001.tif").unlink()
-    tiny_judged._manifests(made)
+    tiny_judged.manifests(made)
     refused(made, "p001_r0000_c0001 has a prediction and no standard deviation", "--force")
 
 
 def test_prediction_in_another_system(made: Path) -> None:
     other_grid(made.parent / "work/pred/good/p001_r0000_c0000.tif", epsg=32754)
-    tiny_judged._manifests(made)
+    tiny_judged.manifests(made)
     refused(made, "EPSG 32754; the pair is in EPSG 32755", "predict")
 
 
 def test_observation_in_another_system(made: Path) -> None:
     other_grid(made.parent / "work/preprocessed/sentinel2/S2_d1/B04.tif", epsg=32754)
-    tiny_judged._manifests(made)
+    tiny_judged.manifests(made)
     refused(made, "B04.tif", "EPSG 32754 and 32755")
 
 
 def test_prediction_of_other_bands(made: Path) -> None:
     path = made.parent / "work/pred/good/p001_r0000_c0000.tif"
     raster.write(path, raster.read(path), raster.info(path).grid, band_names=tiny_judged.BANDS[::-1], nodata=np.nan)
-    tiny_judged._manifests(made)
+    tiny_judged.manifests(made)
     refused(made, "B12, B08, B02, B03, B04", "expected float B04, B03, B02, B08, B12")
 
 
@@ -203,13 +203,13 @@ def test_a_prediction_without_any_data(made: Path) -> None:
         facts = raster.info(path)
         empty = np.full((5, 32, 32), np.nan, np.float32)
         raster.write(path, empty, facts.grid, band_names=facts.band_names, nodata=np.nan)
-    tiny_judged._manifests(made)
+    tiny_judged.manifests(made)
     refused(made, "no pixel with data", "Sentinel-1")
 
 
 def test_one_bad_run_does_not_stop_the_other(made: Path) -> None:
     other_grid(made.parent / "work/pred/good/p001_r0000_c0000.tif", epsg=32754)
-    tiny_judged._manifests(made)
+    tiny_judged.manifests(made)
     code, text = call("mosaic", str(made))
     assert code == 71 and "1 of 2 items failed" in text
     assert (made.parent / "work/mosaic/bad/p001/composite.tif").is_file()

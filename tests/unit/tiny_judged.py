@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,10 @@ GRID = Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, 64, 96)
 BANDS = ("B04", "B03", "B02", "B08", "B12")
 HEALTHY = np.array([0.04, 0.06, 0.03, 0.35, 0.12], np.float32)
 BURNT = np.array([0.10, 0.08, 0.06, 0.14, 0.25], np.float32)
-UPSTREAM = ("import_data", "tile", "build_dataset", "split", "normalise", "train", "predict")
+UPSTREAM: dict[str, str | None] = {  # stages before mosaic -> folder of their outputs
+    "import_data": "preprocessed", "tile": None, "build_dataset": "dataset/all", "split": "dataset/test", "normalise": None,
+    "train": None, "predict": "pred",
+}  # fmt: skip
 
 CONF = """\
 extends: default.yaml
@@ -82,7 +86,7 @@ def build(folder: Path) -> Path:
     _pairs(work)
     _dataset(work, before, seen, radar, cloud)
     _predictions(work, before, after)
-    _manifests(conf_path)
+    manifests(conf_path)
     return conf_path
 
 
@@ -150,15 +154,17 @@ def _predictions(work: Path, before: np.ndarray, after: np.ndarray) -> None:
             raster.write(path, image[:, rows, cols], GRID.window(tile.window), band_names=BANDS, nodata=np.nan)
 
 
-def _manifests(conf_path: Path) -> None:
-    """Complete manifests of the stages before mosaic, so that the real commands accept the directory."""
+def manifests(conf_path: Path, stages: Mapping[str, str | None] = UPSTREAM) -> None:
+    """Complete manifests of finished stages, so that the real commands accept the directory.
+
+    stages  name -> folder in the work directory whose files are the outputs, None = no outputs
+    """
     conf = config.load(conf_path)
     work = config.layout_of(conf).work
-    owned = {"import_data": "preprocessed", "build_dataset": "dataset/all", "split": "dataset/test", "predict": "pred"}
-    for name in UPSTREAM:
+    for name, folder in stages.items():
         ctx = Context(name, conf, conf_path, Options(quiet=True), logging.getLogger("tiny"))
         with ctx.open_ledger():
-            for path in sorted((work / owned[name]).rglob("*")) if name in owned else ():
+            for path in sorted((work / folder).rglob("*")) if folder else ():
                 if path.is_file():
                     ctx.output(path)
             ctx.finish(Report())

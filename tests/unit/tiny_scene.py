@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bench._scene import BANDS, make_rasters, make_run
-from scripts._context import Context, Options, Report
 from scripts._scene import SceneModel, Sizes, load_run
+from tests.unit import tiny_judged
 from utils.io import raster, samples
 from utils.io.acquisitions import Acquisition
 from utils.io.cutter import DateRasters
@@ -88,16 +88,7 @@ def _samples(work: Path, grid: Grid) -> None:
 
 def manifests(conf_path: Path) -> None:
     """Complete manifests of the stages before predict, so that the real command accepts the directory."""
-    conf = config.load(conf_path)
-    work = config.layout_of(conf).work
-    owned = {"import_data": "preprocessed", "build_dataset": "dataset/all", "train": "runs"}
-    for name in UPSTREAM:
-        ctx = Context(name, conf, conf_path, Options(quiet=True), logging.getLogger("tiny"))
-        with ctx.open_ledger():
-            for path in sorted((work / owned[name]).rglob("*")) if name in owned else ():
-                if path.is_file():
-                    ctx.output(path)
-            ctx.finish(Report())
+    tiny_judged.manifests(conf_path, {**dict.fromkeys(UPSTREAM), "import_data": "preprocessed", "build_dataset": "dataset/all", "train": "runs"})  # fmt: skip
 
 
 def predicted(
