@@ -3,7 +3,9 @@
 Work: the demo's tiny residual network (weights made up) on a made-up scene, two dates of VV and VH and four optical
 bands in deflated rasters, windows of 256 px at a stride of 128. `figure predict_speed_to_bare` is throughput with reading,
 normalising, blending and writing against calls of the network on windows that lie in memory, in turn, by the clock and by
-processor time (which other programs disturb less). Peak memory is that of ./s2cr predict --scene, a process of its own.
+processor time (which other programs disturb less). The bare network is called as prediction calls it, on one core each;
+`predict_speed_to_plain_calls` is against calls one after the other in a process where TensorFlow divides every operation
+among the cores, as it does by itself. Peak memory is that of ./s2cr predict --scene, a process of its own.
 `--size 10980` measures a full Sentinel-2 tile: the command once, the bare network on 200 windows before and after it.
 `predict_runtime_*` are milliseconds a window of the runtimes that are installed.
 """
@@ -11,12 +13,13 @@ processor time (which other programs disturb less). Peak memory is that of ./s2c
 from __future__ import annotations
 
 import logging
-import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +66,45 @@ def _windows(size: int) -> int:
 
 def _bare(predictor: Any, count: int) -> Callable[[], None]:
     """Calls of the network on `count` windows, in the batches that scenes have."""
+    batch, workers = predictor.scene_batch(_WINDOW_PX), predictor.scene_workers
+    x = np.random.default_rng(0).normal(0, 0.6, (batch, _WINDOW_PX, _WINDOW_PX, predictor.scaler.n_inputs))
+    x = x.astype(np.float32)
+
+    def work() -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(lambda _: predictor.windows(x), range(-(-count // batch))):
+                pass
+
+    work_once = predictor.windows(x)
+    assert work_once.shape[0] == batch
+    return work
+
+
+def plain_calls(run: Path, count: int) -> float:
+    """Seconds of calls one after the other, TensorFlow as it is by itself; best of three."""
+    from scripts._scene import load_run
+
+    predictor = load_run(run, 8, "tf")
     batch = predictor.scene_batch(_WINDOW_PX)
     x = np.random.default_rng(0).normal(0, 0.6, (batch, _WINDOW_PX, _WINDOW_PX, predictor.scaler.n_inputs))
     x = x.astype(np.float32)
+    predictor.windows(x)
 
     def work() -> None:
         for _ in range(-(-count // batch)):
             predictor.windows(x)
 
-    work_once = predictor.windows(x)
-    assert work_once.shape[0] == batch
-    return work
+    return min(_clock(work)[0] for _ in range(3))
+
+
+def _plain(run: Path, count: int) -> float:
+    """plain_calls in a process of its own: threads of TensorFlow are chosen once."""
+    code = (
+        "import sys; from pathlib import Path; from bench.bench_predict import plain_calls; "
+        "print(plain_calls(Path(sys.argv[1]), int(sys.argv[2])))"
+    )
+    words = [sys.executable, "-c", code, str(run), str(count)]
+    return float(subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()[-1])
 
 
 def _opened(folder: Path, predictor: Any, log: logging.Logger) -> tuple[Any, Any]:
@@ -90,7 +121,7 @@ def _small(folder: Path, run: Path, size: int) -> list[Figure]:
     from scripts._scene import load_run
     from utils.io.row_writer import writer
 
-    predictor, log = load_run(run, 8, "tf"), logging.getLogger("bench")
+    predictor, log = load_run(run, 8, "tf", scenes=True), logging.getLogger("bench")
     kept: list[Any] = []
 
     def scene_pass() -> None:
@@ -105,11 +136,12 @@ def _small(folder: Path, run: Path, size: int) -> list[Figure]:
     bare = _bare(predictor, count)
     timed = [(_clock(scene_pass), _clock(bare)) for _ in range(_ROUNDS)]
     wall, cpu = (statistics.median(b[i] / s[i] for s, b in timed) for i in (0, 1))
-    whole = np.concatenate(kept)
+    seconds, whole = statistics.median(s[0] for s, _ in timed), np.concatenate(kept)
     return [
         _figure("speed_to_bare", wall, "times", 0.9, "higher"),
         _figure("processor_time_to_bare", cpu, "times", None, "higher"),
-        _figure("rate", count / statistics.median(s[0] for s, _ in timed), "windows/s", None, "higher"),
+        _figure("speed_to_plain_calls", _plain(run, 100) / 100 * count / seconds, "times", 0.9, "higher"),
+        _figure("rate", count / seconds, "windows/s", None, "higher"),
         *_seams(folder, predictor, whole, size),
         _figure("parts_difference", _parts(folder, predictor, whole, size), "reflectance", 1e-6),
         _figure("peak_memory", _call(folder, run, size)[2], "GB", 1.5),
@@ -117,7 +149,8 @@ def _small(folder: Path, run: Path, size: int) -> list[Figure]:
 
 
 def _seams(folder: Path, predictor: Any, whole: Any, size: int) -> list[Figure]:
-    from utils.io.scene_reader import filled, median_change_db
+    from utils.io.filled_rows import filled
+    from utils.io.scene_reader import median_change_db
     from utils.science.blend import seam_ratio
 
     scene, model = _opened(folder, predictor, logging.getLogger("bench"))
@@ -165,18 +198,22 @@ def _call(folder: Path, run: Path, size: int) -> tuple[float, float, float]:
             words += [f"--s1-t{date}", folder / f"pre/sentinel1/S1_{date}/gamma0_{band}.tif"]
     for band in BANDS:
         words += ["--s2-t0", folder / f"pre/sentinel2/S2_0/{band}.tif"]
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([str(word) for word in (ROOT / "s2cr", "predict", "-q", *words)], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - begin, cpu, after.ru_maxrss * 1024 / 1e9
+    # a small process starts it: the peak of a process counts that of the one it was forked from
+    code = (
+        "import resource as r, subprocess as s, sys; s.run(sys.argv[1:], check=True, stdout=s.DEVNULL); "
+        "u = r.getrusage(r.RUSAGE_CHILDREN); print(u.ru_utime + u.ru_stime, u.ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, ROOT / "s2cr", "predict", "-q", *words]
+    begin = time.perf_counter()
+    told = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout.split()
+    return time.perf_counter() - begin, float(told[0]), int(told[1]) * 1024 / 1e9
 
 
 def _command(folder: Path, run: Path, size: int) -> list[Figure]:
     """A scene that is too large to be predicted several times."""
     from scripts._scene import load_run
 
-    predictor, count, few = load_run(run, 8, "tf"), _windows(size), 200
+    predictor, count, few = load_run(run, 8, "tf", scenes=True), _windows(size), 200
     bare = _bare(predictor, few)
     before = _clock(bare)
     wall, cpu, peak = _call(folder, run, size)
@@ -185,6 +222,7 @@ def _command(folder: Path, run: Path, size: int) -> list[Figure]:
     return [
         _figure("speed_to_bare", alone[0] / wall, "times", 0.9, "higher"),
         _figure("processor_time_to_bare", alone[1] / cpu, "times", None, "higher"),
+        _figure("speed_to_plain_calls", _plain(run, few) / few * count / wall, "times", 0.9, "higher"),
         _figure("scene_time", wall, "s"),
         _figure("rate", count / wall, "windows/s", None, "higher"),
         _figure("peak_memory", peak, "GB", 1.5),

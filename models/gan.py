@@ -44,7 +44,7 @@ class GanTrainer(Trainer):
             "discriminator": (self.discriminator, "adam", conf.lr),
         }
         for name, (network, kind, rate) in kinds.items():
-            self.optimisers[name] = (make_optimiser(conf, kind, rate, network.trainable_variables), rate)
+            self.optimisers[name] = (make_optimiser(conf, kind, rate, network.trainable_variables, clips=False), rate)
         self._update = tf.function(self._one_update)
 
     def _noise(self, like: Any, sigma: Any, seed: Any, stream: int) -> Any:

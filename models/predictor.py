@@ -113,13 +113,31 @@ class Predictor:
             return self.batch_size
         return min(self.batch_size, max(1, _WINDOW_PIXELS // window_px**2))
 
-    def scene_input(self, rows: SceneRows, ds1_median_db: Mapping[str, float]) -> tuple[F32, Any]:
-        """Normalised input (rows, cols, C) and valid (rows, cols) of rows of a scene whose radar is filled."""
+    @property
+    def scene_workers(self) -> int:
+        """Calls of the network at once: one a core where every operation has one thread."""
+        import tensorflow as tf
+
+        if self._windows.kind != "tf" or tf.config.list_physical_devices("GPU"):
+            return 1  # other runtimes divide each call among the cores themselves
+        return backend.usable_cores()
+
+    def scene_room(self, rows: int, cols: int) -> tuple[F32, Any]:
+        """Arrays for scene_input: (rows, cols, C) float32 and (rows, cols) bool."""
+        return np.empty((rows, cols, self.scaler.n_inputs), np.float32), np.empty((rows, cols), bool)
+
+    def scene_input(
+        self, rows: SceneRows, ds1_median_db: Mapping[str, float], x: F32 | None = None, valid: Any = None
+    ) -> tuple[F32, Any]:
+        """Normalised input (rows, cols, C) and valid (rows, cols) of rows of a scene whose radar is filled.
+
+        x, valid  what scene_room gave; written there
+        """
         from utils.science.scene_kernels import network_input
 
         scaler, fixed = self.scaler, self.scaler.mode == "fixed"
-        shape = rows.s1.shape[2:]
-        x, valid = np.empty((*shape, scaler.n_inputs), np.float32), np.empty(shape, bool)
+        if x is None:
+            x, valid = self.scene_room(*rows.s1.shape[2:])
         median = np.array([ds1_median_db[band] for band in scaler.bands_sar], np.float32)
         cut = CHANGE_CLIP_DB if fixed else 0.0
         network_input(rows.s1, rows.s2, *scaler.affine_and_clip(), median, cut, x, valid)

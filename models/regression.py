@@ -20,7 +20,7 @@ class RegressionTrainer(Trainer):
     def __init__(self, generator: Any, conf: TrainConf, total_steps: int, units: Units, bands: tuple[str, ...]) -> None:
         super().__init__(generator, conf, total_steps)
         rate = conf.lr * conf.fact_g_lr
-        optimiser = make_optimiser(conf, conf.schedule.optimiser, rate, generator.trainable_variables)
+        optimiser = make_optimiser(conf, conf.schedule.optimiser, rate, generator.trainable_variables, clips=False)
         self.optimisers["generator"] = (optimiser, rate)
         self._scale, self._offset = tf.constant(units.scale), tf.constant(units.offset)
         self._pairs = tuple((bands.index(a), bands.index(b)) for a, b in INDEX_BANDS if a in bands and b in bands)

@@ -7,7 +7,7 @@ gradients are summed, and one update of the sum follows: clipping, accumulation 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import cos, pi
 from typing import Any
@@ -47,12 +47,15 @@ def learning_rate(base: float, conf: TrainConf, step: int, total_steps: int) -> 
     return base * 0.5 * (1 + cos(pi * (step - warm) / max(1, total_steps - warm)))
 
 
-def make_optimiser(conf: TrainConf, kind: str, rate: float, variables: list[Any]) -> Any:
-    """Adam or AdamW with gradient accumulation, built for its variables."""
+def make_optimiser(conf: TrainConf, kind: str, rate: float, variables: list[Any], clips: bool = True) -> Any:
+    """Adam or AdamW with gradient accumulation, built for its variables.
+
+    clips  False = who applies it clips (accumulated gradients are always clipped by the optimiser, after their sum)
+    """
     options: dict[str, Any] = {"learning_rate": rate, "beta_1": conf.beta1}
     if conf.gradient_acc_step > 1:
         options["gradient_accumulation_steps"] = conf.gradient_acc_step
-    if conf.schedule.clip_norm:
+    if conf.schedule.clip_norm and (clips or conf.gradient_acc_step > 1):
         options["global_clipnorm"] = conf.schedule.clip_norm
     if kind == "adamw":
         optimiser = keras.optimizers.AdamW(weight_decay=conf.schedule.weight_decay, **options)
@@ -61,6 +64,18 @@ def make_optimiser(conf: TrainConf, kind: str, rate: float, variables: list[Any]
         optimiser = keras.optimizers.Adam(**options)
     optimiser.build(variables)
     return optimiser
+
+
+def global_norm(gradients: Sequence[Any]) -> Any:
+    """Euclidean norm of all gradients as one vector, summed as Keras sums it; None counts nothing."""
+    return tf.sqrt(tf.reduce_sum(tf.stack([tf.reduce_sum(tf.square(g)) for g in gradients if g is not None])))
+
+
+def scaled_to_norm(gradients: Sequence[Any], norm: Any, limit: float) -> list[Any]:
+    """Gradients whose norm is at most `limit`, bit for bit as the optimiser's global_clipnorm gives them; a norm that is
+    not finite gives NaN."""
+    scale = limit * tf.minimum(1.0 / norm, 1.0 / limit) + (norm - norm)
+    return [g if g is None else g * scale for g in gradients]
 
 
 class Trainer(ABC):
@@ -118,11 +133,16 @@ class Trainer(ABC):
         shares, grown = self.strategy.run(self._shared, args=values)
         terms = {name: here(value) for name, value in shares.items()}
         gradients = {name: [here(g) for g in group] for name, group in grown.items()}
+        norms = {name: global_norm(group) for name, group in gradients.items()}
         for name in names:
-            self.optimisers[name][0].apply(gradients[name], self._network_of(name).trainable_variables)
+            optimiser, limit = self.optimisers[name][0], self.conf.schedule.clip_norm
+            moves = gradients[name]
+            if limit and optimiser.global_clipnorm is None:  # here: the norm is known, and half the cost of clipping
+                moves = scaled_to_norm(moves, norms[name], limit)
+            optimiser.apply(moves, self._network_of(name).trainable_variables)
         self.update_average(self.optimisers[names[0]][0].iterations)
-        for name, group in gradients.items():
-            terms["gradient_norm" if name == "generator" else f"gradient_norm_{name}"] = tf.linalg.global_norm(group)
+        for name, norm in norms.items():
+            terms["gradient_norm" if name == "generator" else f"gradient_norm_{name}"] = norm
         return terms, gradients
 
     def _network_of(self, optimiser: str) -> Any:

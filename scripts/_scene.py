@@ -24,13 +24,18 @@ class Sizes:
     stride_px: int | None = None
 
 
-def load_run(folder: Path, batch_size: int, runtime: Any, index: Any = None) -> Any:
-    """A finished run, ready to predict: a network or boosted trees. index: the samples, where there are some."""
+def load_run(folder: Path, batch_size: int, runtime: Any, index: Any = None, scenes: bool = False) -> Any:
+    """A finished run, ready to predict: a network or boosted trees.
+
+    index   the samples, where there are some; scenes: this process predicts whole scenes
+    """
     from models.trees import KIND, TreePredictor, card_kind
 
     if card_kind(folder) != KIND:
+        from models import backend
         from models.predictor import Predictor
 
+        backend.start(side_by_side=scenes)
         return Predictor(folder, batch_size, runtime)
     if index is None:
         return TreePredictor(folder)
@@ -72,8 +77,8 @@ class SceneModel:
     """
 
     def __init__(self, predictor: Any, scene: Any, known: Any, sizes: Sizes, log: logging.Logger) -> None:
+        from utils.io.filled_rows import CHUNK_ROWS, FilledRows
         from utils.io.read_ahead import Ahead
-        from utils.io.scene_reader import FilledRows
         from utils.science.scene_windows import RowFlow
 
         self.scene, self._predictor, self._known = scene, predictor, known
@@ -86,8 +91,10 @@ class SceneModel:
             return
         self._plan = plan_of(predictor, scene.grid.shape, sizes, log)
         self.tags |= {"WINDOW_PX": str(self._plan.window_px), "STRIDE_PX": str(self._plan.stride_px)}
-        self._filled = FilledRows(scene, predictor.scaler.fill_k)
-        self._ahead = Ahead(self._inputs, scene.grid.rows)
+        self._filled: Any = FilledRows(scene, predictor.scaler.fill_k)
+        ahead, self._chunk_rows = self._plan.stride_px // CHUNK_ROWS, CHUNK_ROWS
+        self._chunks: list[Any] = [None] * (ahead + 2)
+        self._ahead = Ahead(self._inputs, scene.grid.rows, CHUNK_ROWS, ahead)
         self._flow = RowFlow(self._network)
 
     def __enter__(self) -> SceneModel:
@@ -95,21 +102,31 @@ class SceneModel:
 
     def __exit__(self, *error: Any) -> None:
         self._ahead.__exit__(*error)
+        del self._flow, self._ahead  # hundreds of megabytes, in circles of references
+        self._filled, self._chunks = None, []
 
     def take(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
         """Rows first .. last - 1, from top to bottom: row and (rows, cols, bands) float32 reflectance, NaN = nodata."""
         return self._flow.take(first, last)
 
     def _inputs(self, first: int, last: int) -> tuple[Any, Any]:
-        x, valid = self._predictor.scene_input(self._filled.read(first, last), self._known)
+        rows = self._filled.read(first, last)
+        place = first // self._chunk_rows % len(self._chunks)  # what lay there was copied long ago
+        if self._chunks[place] is None:
+            self._chunks[place] = self._predictor.scene_room(self._chunk_rows, self.scene.grid.cols)
+        x, valid = (one[: last - first] for one in self._chunks[place])
+        self._predictor.scene_input(rows, self._known, x, valid)
         return x, valid
 
     def _network(self, first: int) -> Iterator[tuple[int, Any]]:
         from utils.science.scene_windows import predict_rows
 
         one, plan = self._predictor, self._plan
-        batch, units = one.scene_batch(plan.window_px), one.scene_units()
-        return predict_rows(plan, self._ahead.read, one.windows, len(self.bands), batch, first, None, *units)
+        batch, (scale, offset) = one.scene_batch(plan.window_px), one.scene_units()
+        return predict_rows(
+            plan, self._ahead.read, one.windows, len(self.bands), batch, first,
+            scale=scale, offset=offset, workers=one.scene_workers,
+        )  # fmt: skip
 
     def _raw(self, first: int, last: int) -> tuple[Any, ...]:
         import numpy as np
@@ -152,7 +169,9 @@ class _Current:
             self.close()
             conf = self._ctx.conf.predict
             if run != self._run or self._predictor is None:
-                self._predictor = load_run(self._ctx.layout.run(run), conf.batch_size, conf.runtime, self._index)
+                self._predictor = load_run(
+                    self._ctx.layout.run(run), conf.batch_size, conf.runtime, self._index, scenes=True
+                )
                 self._predictor.check_bands(self._index.bands_sar, self._index.bands_optical, self._index.n_dates)
             self._run, self._pair = run, pair_id
             self._open = self._model(self._index.pairs[pair_id])

@@ -34,7 +34,7 @@ def predict_files(values: dict[str, Any], log: logging.Logger) -> Path:
         sample = sampled(scene)
         scene.check(sample)
         medians = median_change_db(scene, sample)
-        predictor = load_run(values["run_dir"], 8, values["runtime"] or "tf")
+        predictor = load_run(values["run_dir"], 8, values["runtime"] or "tf", scenes=True)
         known = _place(scene, sample, predictor, values) if hasattr(predictor, "place_tags") else medians
         del sample
         with SceneModel(predictor, scene, known, Sizes(), log) as model:

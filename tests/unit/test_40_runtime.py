@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from bench._scene import make_run
 from models.runtime import LIMIT, Runtime, verify
 from scripts._scene import load_run
+from utils.workflow.config import ROOT
 from utils.workflow.errors import BrokenEnvironmentError, VerificationError
 
 HERE = all(importlib.util.find_spec(name) for name in ("onnxruntime", "onnx", "tf2onnx"))
@@ -77,3 +80,14 @@ def test_every_shape_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for shape in ((1, 8, 8, 2), (1, 8, 8, 2), (2, 4, 4, 2)):
         assert np.array_equal(one(np.ones(shape, np.float32)), np.full(shape, 2, np.float32))
     assert seen == [(1, 8, 8, 2), (2, 4, 4, 2)]
+
+
+def test_tensorflow_starts_without_packages_that_nobody_asked_for() -> None:
+    """They double the time of the import; whoever wants one afterwards has it."""
+    code = (
+        "import sys; from models import backend; backend.start()\n"
+        "assert not set(backend._EXTRAS) & set(sys.modules), set(backend._EXTRAS) & set(sys.modules)\n"
+        "import pandas, sklearn.ensemble, matplotlib.pyplot\n"
+        "assert pandas.DataFrame({'a': [1]}).a[0] == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -13,8 +13,9 @@ from bench._scene import BANDS, make_rasters, make_run
 from scripts._scene import Sizes, load_run
 from tests.unit.tiny_scene import DATES, predicted
 from utils.io import raster
+from utils.io.filled_rows import filled
 from utils.io.row_writer import writer
-from utils.io.scene_reader import WorkScene, filled, median_change_db, rows_of
+from utils.io.scene_reader import WorkScene, median_change_db, rows_of
 from utils.science.blend import seam_ratio
 from utils.science.grid import Grid
 from utils.science.scene_windows import WindowPlan, part_rows

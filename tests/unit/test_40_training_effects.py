@@ -210,3 +210,46 @@ def test_half_of_a_global_batch_comes_from_changed_tiles_and_workers_divide_it()
     for step in range(4):
         assert first.choose(step) == second.choose(step) == whole.choose(step)
         assert set(first.choose(step)[:2]) <= {"002", "007"}
+
+
+@pytest.mark.parametrize("limit", [1e-3, 0.7, 1e6])
+def test_gradients_are_clipped_as_keras_clips_them(limit: float) -> None:
+    """Bit for bit, above and below the limit; a gradient that is not finite gives NaN, one that is not there stays so."""
+    import tensorflow as tf
+    from keras.src.optimizers.base_optimizer import clip_by_global_norm
+
+    from models.trainer import global_norm, scaled_to_norm
+
+    rng = np.random.default_rng(3)
+    gradients = [tf.constant(rng.normal(0, 0.1, shape), tf.float32) for shape in ((3, 3, 4, 8), (8,), (8, 2))]
+    norm = global_norm([*gradients, None])
+    assert float(norm) == pytest.approx(np.sqrt(sum(np.sum(g.numpy().astype(float) ** 2) for g in gradients)), rel=1e-6)
+    *ours, nothing = scaled_to_norm([*gradients, None], norm, limit)
+    for mine, theirs in zip(ours, clip_by_global_norm(gradients, limit), strict=True):
+        assert np.array_equal(mine.numpy(), np.asarray(theirs))
+    assert nothing is None
+    assert float(global_norm(ours)) == pytest.approx(min(limit, float(norm)), rel=1e-5)
+    broken = [*gradients, tf.constant([np.inf])]
+    assert all(np.isnan(g.numpy()).all() for g in scaled_to_norm(broken, global_norm(broken), limit))
+
+
+def test_a_step_clips_once_whoever_does_it(tmp_path: Path) -> None:
+    """The step with its own clipping against the optimiser's: equal weights, and a limit that binds moves them less."""
+    from models.trainer import make_optimiser
+
+    schedule = {"optimiser": "adam", "clip_norm": 1e-4}
+    one = task(tmp_path, RESUNET, resunet_conf(**{**PLAIN, "schedule": schedule}))
+    batch = _batches(one).batch(0)
+    ours, theirs = build_trainer(one, 10), build_trainer(one, 10)
+    rate = theirs.optimisers["generator"][1]
+    theirs.optimisers["generator"] = (
+        make_optimiser(one.train, "adam", rate, theirs.generator.trainable_variables),
+        rate,
+    )
+    assert ours.optimisers["generator"][0].global_clipnorm is None
+    assert theirs.optimisers["generator"][0].global_clipnorm == 1e-4
+    for step in range(3):
+        norms = [float(trainer.step(batch, step, 1)["gradient_norm"]) for trainer in (ours, theirs)]
+        assert norms[0] == norms[1] > 1e-4
+    for a, b in zip(ours.generator.weights, theirs.generator.weights, strict=True):
+        assert np.array_equal(a.numpy(), b.numpy())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,10 @@ class DateRasters:
     def cut(self, window: Window) -> Cut:
         """Read one window, which must lie inside the grid."""
         shape = (window.rows, window.cols)
+        if len(self._s1) == 1:  # nothing to choose
+            vv, vh, bits = (reader.read(window)[0] for reader in self._s1[0])
+            optical, cloud = self._optical(window)
+            return Cut(_whole(np.stack([vv, vh])), optical, np.stack([cloud, bits]).astype(np.uint8))
         sar = np.full((2, *shape), np.nan, dtype=np.float32)
         bits = np.full(shape, _NO_SAR_SAMPLE, dtype=np.uint8)
         for number, product in enumerate(self._s1):
@@ -109,6 +114,9 @@ class DateRasters:
         """Bands and cloud codes; where no product has all bands, the code of the first product that has one."""
         shape, grid = (window.rows, window.cols), self.grid.window(window)
         planes = [[reader.read(window)[0] for reader in product] for product in self._s2]
+        if len(planes) == 1 and self._n_optical:
+            *bands, codes = planes[0]
+            return _whole(np.stack(bands)), codes.astype(np.uint8)
         optical = np.full((self._n_optical, *shape), np.nan, dtype=np.float32)
         cloud = np.full(shape, NO_CLOUD_DATA, dtype=np.uint8)
         best = np.full(shape, LOWEST, np.int32)
@@ -121,6 +129,15 @@ class DateRasters:
         for *_, codes in planes:
             np.copyto(cloud, codes, where=empty & (cloud == NO_CLOUD_DATA))
         return optical, cloud
+
+
+def _whole(planes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Pixels that have a value in every plane (n, rows, cols); the others NaN in all."""
+    out = planes.astype(np.float32, copy=False)
+    missing = ~np.isfinite(out).all(axis=0)
+    if missing.any():
+        out[:, missing] = np.nan
+    return out
 
 
 def _describe(grid: Grid) -> str:

@@ -182,9 +182,23 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._dataset = None
 
+    @property
+    def striped(self) -> bool:
+        """True when the file's blocks are as wide as the raster: many columns are read at the price of few."""
+        width = int(self._dataset.GetRasterBand(1).GetBlockSize()[0])
+        return width >= self.grid.cols
+
     def read(self, window: Window | None = None, bands: Sequence[int | str] | None = None) -> Array:
         """Same as the function read, without opening the file again."""
         return _read(self._dataset, self.path, bands, window)
+
+    def read_into(self, window: Window, band: int, target: Array) -> None:
+        """One band (from 1) of a window into `target`, which may be part of a larger array; the type is converted."""
+        w = window
+        try:
+            self._dataset.GetRasterBand(band).ReadAsArray(w.col, w.row, w.cols, w.rows, buf_obj=target)
+        except RuntimeError as error:
+            raise _unreadable(self.path, error) from error
 
     def read_on_grid(self, grid: Grid, bands: Sequence[int | str] | None = None, fill: float = math.nan) -> Array:
         """Same as the function read_on_grid, without opening the file again."""

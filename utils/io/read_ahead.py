@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from utils.io.scene_reader import CHUNK_ROWS
+from utils.io.filled_rows import CHUNK_ROWS
 
 
 class Ahead:
-    """Chunks of rows made in another thread, one ahead of the one that is asked for. A context manager.
+    """Chunks of rows made in another thread, `ahead` of them before they are asked for. A context manager.
 
     load    rows first .. last - 1 as arrays whose first axis is the row
     rows    of the scene; chunks lie at multiples of chunk_rows
     """
 
-    def __init__(self, load: Callable[[int, int], tuple[Any, ...]], rows: int, chunk_rows: int = CHUNK_ROWS) -> None:
-        self._load, self._rows, self._size = load, rows, chunk_rows
+    def __init__(
+        self, load: Callable[[int, int], tuple[Any, ...]], rows: int, chunk_rows: int = CHUNK_ROWS, ahead: int = 1
+    ) -> None:
+        self._load, self._rows, self._size, self._ahead = load, rows, chunk_rows, ahead
         self._pool = ThreadPoolExecutor(1, "rows")
         self._chunks: dict[int, Future[tuple[Any, ...]]] = {}
 
@@ -34,7 +36,8 @@ class Ahead:
     def read(self, first: int, last: int) -> tuple[Any, ...]:
         """Rows first .. last - 1."""
         numbers = range(first // self._size, (last - 1) // self._size + 1)
-        wanted = {*numbers, *(n for n in (numbers.stop,) if n * self._size < self._rows)}
+        beyond = range(numbers.stop, numbers.stop + self._ahead)
+        wanted = {*numbers, *(n for n in beyond if n * self._size < self._rows)}
         for number in sorted(wanted - set(self._chunks)):
             top = number * self._size
             self._chunks[number] = self._pool.submit(self._load, top, min(top + self._size, self._rows))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,13 @@ from utils.io.acquisitions import Acquisition
 from utils.io.cutter import DateRasters
 from utils.science.filters import ds1_median_db
 from utils.science.grid import Grid, Window
-from utils.science.sar import fill_in_windows
 from utils.workflow.errors import InputError
 
 F32 = NDArray[np.float32]
 
 SAR = ("VV", "VH")
-CHUNK_ROWS = 32
-HALO_PX = 32  # of the filling of radar pixels
-_READ_ROWS = 256  # half a block of the project's rasters: each is decoded twice, and memory holds half of them
-_READ_COLS = 1024
-_CACHE_BYTES = 32 << 20
+BLOCK_PX = 512  # of the project's rasters
+_CACHE_BYTES = 16 << 20
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 _SAMPLE_PX = 1 << 20  # pixels that a median looks at; more changes nothing
 
@@ -54,7 +50,21 @@ class Scene(Protocol):
     @property
     def grid(self) -> Grid: ...
 
-    def part(self, window: Window) -> SceneRows: ...
+    @property
+    def striped(self) -> bool:
+        """True when full rows are read at less cost than squares."""
+        ...
+
+    def part(self, window: Window, into: SceneRows | None = None) -> SceneRows:
+        """A window of every input; `into`: written there, and that returned."""
+        ...
+
+
+def _empty(dates: int, optical: tuple[int, ...]) -> SceneRows:
+    """Room for a window of `dates` dates, the last one without its optical image (bands, rows, cols)."""
+    bands, *shape = optical
+    s1, s2 = (np.empty((n, k, *shape), np.float32) for n, k in ((dates, len(SAR)), (dates - 1, bands)))
+    return SceneRows(s1, s2, np.empty(tuple(shape), np.uint8))
 
 
 class WorkScene:
@@ -79,18 +89,24 @@ class WorkScene:
             raise
         bound_memory()
 
+    striped = False
+
     def __enter__(self) -> WorkScene:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def part(self, window: Window) -> SceneRows:
-        """A window of every input."""
+    def part(self, window: Window, into: SceneRows | None = None) -> SceneRows:
+        """A window of every input; `into`: written there, and that returned."""
         cuts = [date.cut(window) for date in self._dates]
-        return SceneRows(
-            np.stack([cut.sar for cut in cuts]), np.stack([cut.optical for cut in cuts[:-1]]), cuts[-2].mask[0]
-        )
+        out = into or _empty(len(cuts), cuts[0].optical.shape)
+        for number, cut in enumerate(cuts):
+            out.s1[number] = cut.sar
+            if number < len(cuts) - 1:
+                out.s2[number] = cut.optical
+        out.cloud[...] = cuts[-2].mask[0]
+        return out
 
 
 def _other_grid(name: str, grid: Grid, first_name: str, first: Grid) -> InputError:
@@ -114,7 +130,7 @@ def bound_memory() -> None:
     would keep some 50 MB of them)."""
     gdal.SetCacheMax(_CACHE_BYTES)
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 4 << 20)
 
 
 class FileScene:
@@ -154,14 +170,24 @@ class FileScene:
         self._stack.close()
 
     @property
+    def striped(self) -> bool:
+        """True when a file holds full rows, as many programs write them."""
+        return any(band.reader.striped for group in self._bands.values() for band in group)
+
+    @property
     def paths(self) -> list[Path]:
         """All files."""
         return list(dict.fromkeys(band.path for group in self._bands.values() for band in group))
 
-    def part(self, window: Window) -> SceneRows:
-        """A window of every input."""
-        before, after, optical = (np.stack([band.read(window) for band in self._bands[name]]) for name in self._bands)
-        return SceneRows(np.stack([before, after]), optical[None], np.zeros(optical.shape[1:], np.uint8))
+    def part(self, window: Window, into: SceneRows | None = None) -> SceneRows:
+        """A window of every input; `into`: written there, and that returned."""
+        before, after, optical = self._bands.values()
+        out = into or _empty(2, (len(optical), window.rows, window.cols))
+        for bands, target in ((before, out.s1[0]), (after, out.s1[1]), (optical, out.s2[0])):
+            for band, plane in zip(bands, target, strict=True):
+                band.read_into(window, plane)
+        out.cloud[...] = 0
+        return out
 
     def check(self, sample: tuple[F32, F32, F32]) -> None:
         """Look at what `sampled` gave: raises InputError for decibels or digital numbers, or an input without any data."""
@@ -192,16 +218,18 @@ class _Band:
         facts = raster.info(path)
         self.path, self._number = path, number
         self._nodata, self._scale, self._offset = facts.nodata, facts.scale, facts.offset
+        plain = (self._scale, self._offset) == (1.0, 0.0) and (self._nodata is None or np.isnan(self._nodata))
+        self._as_stored = plain and facts.dtype == "float32"
         self.reader = raster.Reader(path)
 
-    def read(self, window: Window) -> F32:
+    def read_into(self, window: Window, target: F32) -> None:
+        if self._as_stored:
+            self.reader.read_into(window, self._number, target)
+            return
         stored = self.reader.read(window, [self._number])[0]
-        values = stored.astype(np.float32)
-        if (self._scale, self._offset) != (1.0, 0.0):
-            values = (stored * self._scale + self._offset).astype(np.float32)
+        target[...] = stored * self._scale + self._offset if (self._scale, self._offset) != (1.0, 0.0) else stored
         if self._nodata is not None and np.isfinite(self._nodata):
-            values[stored == self._nodata] = np.nan
-        return np.asarray(values, np.float32)
+            target[stored == self._nodata] = np.nan
 
 
 def _find(option: str, paths: Sequence[Path], wanted: Sequence[str]) -> list[tuple[Path, int]]:
@@ -231,69 +259,9 @@ def _find(option: str, paths: Sequence[Path], wanted: Sequence[str]) -> list[tup
     return [place or (path, number) for place, (path, number, _) in zip(found, there, strict=False)]
 
 
-class FilledRows:
-    """Rows of a scene with non-positive radar power filled from its neighbours, up to 32 px beyond the rows.
-
-    Rows are read in large pieces and kept as long as chunks that follow one another need them. What a chunk gets depends
-    on nothing but its rows, if they are a multiple of CHUNK_ROWS
-    """
-
-    def __init__(self, scene: Scene, fill_k: int) -> None:
-        self._scene, self._fill_k = scene, fill_k
-        self._first = self._last = 0
-        self._held: list[NDArray[Any]] = []
-
-    def read(self, first: int, last: int) -> SceneRows:
-        """Rows first .. last - 1."""
-        top, bottom = max(first - HALO_PX, 0), min(last + HALO_PX, self._scene.grid.rows)
-        if not self._first <= top <= self._last:
-            self._first = self._last = top // _READ_ROWS * _READ_ROWS
-        while self._last < bottom:
-            self._more(top)
-        power, optical, cloud = (one[..., top - self._first : bottom - self._first, :] for one in self._held)
-        own = slice(first - top, last - top)
-        radar = np.ascontiguousarray(power[:, :, own])
-        for target, planes in zip(radar, power, strict=True):
-            for plane, values in zip(target, planes, strict=True):
-                if _holes(values):
-                    plane[:] = fill_in_windows(values, ~np.isnan(values), self._fill_k, halo_px=HALO_PX)[own]
-        return SceneRows(radar, np.ascontiguousarray(optical[:, :, own]), cloud[own].copy())
-
-    def _more(self, top: int) -> None:
-        """Keep the rows from `top` on and read the next piece behind them, block by block, in one buffer."""
-        grid, begin = self._scene.grid, self._last
-        height = min(_READ_ROWS, grid.rows - begin)
-        kept = begin - top if begin > self._first else 0
-        for held in self._held:
-            held[..., :kept, :] = held[..., top - self._first : begin - self._first, :][..., :kept, :].copy()
-        if self._held and kept + height > self._held[0].shape[-2]:
-            self._held = [np.concatenate([one[..., :kept, :], np.empty_like(one)], axis=-2) for one in self._held]
-        for left in range(0, grid.cols, _READ_COLS):
-            window = Window(begin, left, height, min(_READ_COLS, grid.cols - left))
-            one = self._scene.part(window)
-            if not self._held:
-                room = min(_READ_ROWS + CHUNK_ROWS + 2 * HALO_PX, grid.rows)
-                self._held = [
-                    np.empty((*plane.shape[:-2], room, grid.cols), plane.dtype) for plane in (one.s1, one.s2, one.cloud)
-                ]
-            for held, plane in zip(self._held, (one.s1, one.s2, one.cloud), strict=True):
-                held[..., kept : kept + height, left : left + window.cols] = plane
-        self._first, self._last = begin - kept, begin + height
-
-
 def rows_of(scene: Scene, first: int, last: int) -> SceneRows:
     """Rows first .. last - 1 in full width."""
     return scene.part(Window(first, 0, last - first, scene.grid.cols))
-
-
-def filled(scene: Scene, first: int, last: int, fill_k: int) -> SceneRows:
-    """Rows first .. last - 1 at once, as FilledRows gives them."""
-    return FilledRows(scene, fill_k).read(first, last)
-
-
-def _holes(plane: F32) -> bool:
-    with np.errstate(invalid="ignore"):
-        return bool((plane <= 0).any() | np.isinf(plane).any())
 
 
 def sampled(scene: Scene) -> tuple[F32, F32, F32]:
@@ -303,10 +271,10 @@ def sampled(scene: Scene) -> tuple[F32, F32, F32]:
     rows = range(0, grid.rows, step)
     lines: dict[int, list[int]] = {}
     for row in rows:
-        lines.setdefault(row // (2 * _READ_ROWS), []).append(row)
+        lines.setdefault(row // BLOCK_PX, []).append(row)
     out: tuple[F32, ...] = ()
-    for left in range(0, grid.cols, _READ_COLS):
-        width = min(_READ_COLS, grid.cols - left)
+    for left in range(0, grid.cols, BLOCK_PX):
+        width = min(BLOCK_PX, grid.cols - left)
         for wanted in lines.values():  # rows of one line of blocks together: each block is decoded for all of them
             height = len(wanted) if step == 1 else 1
             for row in wanted[::height]:

@@ -16,7 +16,7 @@ BoolArray = NDArray[np.bool_]
 
 # Fixed display and clip ranges of calibrated backscatter over land, dB.
 CLIP_DB: dict[str, tuple[float, float]] = {"VV": (-25.0, 0.0), "VH": (-32.5, 0.0)}
-_FIRST_RING_PX = 4
+_NEAR_PX = 12  # up to here every hole looks around itself; wider gaps share a tree
 _TIE_MARGIN = 12  # a circle around a pixel holds at most 12 pixels up to a radius of 8 px
 
 
@@ -63,8 +63,8 @@ def fill_non_positive_knn(x: FloatArray, valid: BoolArray, k: int = 5) -> FloatA
     out[holes] = np.nan
     if int(good.sum()) < k:
         return out
-    ring_px = _FIRST_RING_PX
-    left = np.argwhere(holes)
+    left = _fill_near(x, good, np.argwhere(holes), k, out)
+    ring_px = 2 * _NEAR_PX
     while len(left):
         solved, values = _fill_from_ring(x, good, left, k, ring_px)
         done = left[solved]
@@ -72,6 +72,20 @@ def fill_non_positive_knn(x: FloatArray, valid: BoolArray, k: int = 5) -> FloatA
         left = left[~solved]
         ring_px *= 2
     return out
+
+
+def _fill_near(x: FloatArray, good: BoolArray, holes: NDArray[np.intp], k: int, out: FloatArray) -> NDArray[np.intp]:
+    """Fill the holes whose k nearest good pixels certainly lie within _NEAR_PX; returns the others."""
+    from utils.science.fill_kernels import nearest_good
+
+    solved, rows, cols, distance2 = nearest_good(good, holes, k, _NEAR_PX)
+    done = holes[solved]
+    power, weight = (
+        x[rows[solved], cols[solved]].astype(np.float64),
+        1.0 / np.sqrt(distance2[solved].astype(np.float64)),
+    )
+    out[done[:, 0], done[:, 1]] = (power * weight).sum(axis=1) / weight.sum(axis=1)
+    return np.asarray(holes[~solved])
 
 
 def _fill_from_ring(

@@ -8,7 +8,9 @@ edge pixels lie inside windows too.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +123,7 @@ def predict_rows(
     last: int | None = None,
     scale: Sequence[float] | F32 | None = None,
     offset: Sequence[float] | F32 | None = None,
+    workers: int = 1,
 ) -> Iterator[tuple[int, F32]]:
     """Blended prediction of rows first .. last - 1 of a scene, from top to bottom.
 
@@ -128,6 +131,7 @@ def predict_rows(
             what it gives for a row must not depend on a and b
     infer   (batch, window, window, C) float32 -> (batch, window, window, bands) float32; always full batches
     scale, offset  (bands,) the mean becomes mean * scale + offset; None = stays as it is
+    workers  threads that call infer at the same time; the sums, and so the pixels, are the same for any number
     yields  row of the scene and (rows, cols, bands) float32; NaN where the input is not valid or no window was made
 
     Every pixel is the mean of the windows over it, weighted by sin^2 (blend.window_weights). The windows of a row are
@@ -143,31 +147,41 @@ def predict_rows(
     total = np.zeros((size, right - left, bands), np.float32)
     weight = np.zeros((size, right - left), np.float32)
     tops = [top for top in plan.starts(plan.rows) if top < last and top + size > first]
-    for number, top in enumerate(tops):
-        rows.move(top)
-        per_column = rows.valid.sum(axis=0)
-        least = plan.min_valid * size * size
-        offsets = [c - left for c in columns if per_column[c - left : c - left + size].sum() >= max(least, 1)]
-        _add_windows(offsets, rows.x, infer, batch, weights, total, weight)
-        done = size if number == len(tops) - 1 else plan.stride_px
-        begin, end = max(top, first), min(top + done, last)
-        if end > begin:
-            inside = np.s_[begin - top : end - top, -left : plan.cols - left]
-            yield begin, weighted_mean(total[inside], weight[inside], rows.valid[inside], factor, shift)
-        for sums in (total, weight):
-            sums[: size - plan.stride_px] = sums[plan.stride_px :].copy()
-            sums[size - plan.stride_px :] = 0.0
+    with ThreadPoolExecutor(workers, "windows") as pool:
+        for number, top in enumerate(tops):
+            rows.move(top)
+            per_column = rows.valid.sum(axis=0)
+            least = plan.min_valid * size * size
+            offsets = [c - left for c in columns if per_column[c - left : c - left + size].sum() >= max(least, 1)]
+            for column, image in _images(offsets, rows.x, infer, batch, size, pool, workers):
+                add_window(total, weight, image, weights, column)
+            done = size if number == len(tops) - 1 else plan.stride_px
+            begin, end = max(top, first), min(top + done, last)
+            if end > begin:
+                inside = np.s_[begin - top : end - top, -left : plan.cols - left]
+                yield begin, weighted_mean(total[inside], weight[inside], rows.valid[inside], factor, shift)
+            for sums in (total, weight):
+                sums[: size - plan.stride_px] = sums[plan.stride_px :]
+                sums[size - plan.stride_px :] = 0.0
 
 
-def _add_windows(offsets: list[int], x: F32, infer: Infer, batch: int, weights: F32, total: F32, weight: F32) -> None:
-    size = len(weights)
-    together = np.empty((batch, size, size, x.shape[-1]), np.float32)
-    for begin in range(0, len(offsets), batch):
-        chosen = offsets[begin : begin + batch]
+def _images(
+    offsets: list[int], x: F32, infer: Infer, batch: int, size: int, pool: ThreadPoolExecutor, workers: int
+) -> Iterator[tuple[int, F32]]:
+    """What the network says of the windows at these columns, from left to right."""
+
+    def made(chosen: list[int]) -> F32:
+        together = np.empty((batch, size, size, x.shape[-1]), np.float32)
         for place, offset in zip(together, chosen + chosen[-1:] * (batch - len(chosen)), strict=True):
             place[...] = x[:, offset : offset + size]
-        for offset, image in zip(chosen, infer(together), strict=False):
-            add_window(total, weight, image, weights, offset)
+        return infer(together)
+
+    groups = [offsets[begin : begin + batch] for begin in range(0, len(offsets), batch)]
+    coming: deque[Future[F32]] = deque()
+    for number, chosen in enumerate(groups):
+        while len(coming) <= workers and number + len(coming) < len(groups):  # one waits, so that no thread does
+            coming.append(pool.submit(made, groups[number + len(coming)]))
+        yield from zip(chosen, coming.popleft().result(), strict=False)
 
 
 def part_rows(plan: WindowPlan, part: int, parts: int) -> tuple[int, int]:
@@ -243,4 +257,5 @@ class RowFlow:
             part, self._left = image[: last - row], image[last - row :] if len(image) > last - row else None
             yield row, part
             row += len(part)
+            del image, part  # while the next rows are made
         self._next = last
