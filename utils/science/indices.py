@@ -38,8 +38,12 @@ def _divide(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np
 
 
 def _difference(bands: Bands, first: str, second: str) -> NDArray[np.float64]:
-    a, b = (np.maximum(plane, 0.0) for plane in _get(bands, first, second))  # NaN stays NaN
-    return _divide(a - b, a + b)
+    from utils.science.score_kernels import normalised_difference
+
+    a, b = _get(bands, first, second)
+    out = np.empty(a.shape)
+    normalised_difference(a.ravel(), b.ravel(), MIN_DENOMINATOR, out.reshape(-1))
+    return out
 
 
 def ndvi(bands: Bands) -> NDArray[np.float64]:

@@ -50,3 +50,29 @@ def mean_change(first: Any, second: Any, out: Any) -> None:
         for b in range(first.shape[1]):
             total += abs(second[i, b] - first[i, b])
         out[i] = total / first.shape[1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[misc]
+def normalised_difference(first: Any, second: Any, smallest: float, out: Any) -> None:
+    """(a - b) / (a + b) of two images (N,), negative values taken for 0; NaN where |a + b| < smallest or a value is NaN."""
+    for i in range(first.size):
+        a, b = first[i], second[i]
+        if a < 0:  # False for NaN
+            a = 0.0
+        if b < 0:
+            b = 0.0
+        both = a + b
+        out[i] = (a - b) / both if both >= smallest else np.nan
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def count_edges(values: Any, edges: Any, nodata: int, out: Any) -> None:
+    """How many of the rising edges each value (N,) reaches; nodata where it is not finite."""
+    for i in range(values.size):
+        value, code = values[i], 0
+        if math.isfinite(value):
+            for edge in edges:
+                code += value >= edge
+            out[i] = code
+        else:
+            out[i] = nodata

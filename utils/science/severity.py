@@ -51,14 +51,16 @@ def classify(
     offset          median difference of stable pixels, subtracted first
     returns         uint8 of the same shape: 0 below the first edge (values below -1 too), NODATA where NaN
     """
+    from utils.science.score_kernels import count_edges
+
     checked = check_edges(edges, len(edges) + 1)
-    values = np.asarray(difference, dtype=np.float64) - offset
+    values = np.asarray(difference, dtype=np.float64)
+    if offset:
+        values = values - offset
     if round_decimals is not None:
         values = np.round(values, round_decimals)
-    codes = np.zeros(values.shape, np.uint8)
-    for edge in checked:  # a few comparisons are many times faster than a search per pixel
-        codes += values >= edge
-    codes[~np.isfinite(values)] = NODATA
+    codes = np.empty(values.shape, np.uint8)
+    count_edges(values.ravel(), np.array(checked), NODATA, codes.reshape(-1))
     return codes
 
 
