@@ -83,7 +83,9 @@ def test_reduced_table_beside_the_goals(tmp_path: Path) -> None:
     for report in (belgium, finland):
         own = report["methods"]
         assert own["histgbm_res"]["strata"]["changed"]["skill"]["value"] > 0.1
-        assert own["copy_t0"]["strata"]["changed"]["skill"]["value"] == 0.0
+        assert own["copy_t0"]["strata"]["changed"]["skill"]["value"] == pytest.approx(
+            0.0, abs=1e-12
+        )  # of sums in another order
         assert len(report["goals"]) >= 6
     copied, copy = (finland["methods"][name]["strata"]["all"] for name in ("copied", "copy_t0"))
     assert copied["psnr"] == copy["psnr"] and copied["sam_deg"] == copy["sam_deg"]
