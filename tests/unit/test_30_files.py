@@ -108,3 +108,14 @@ def test_lock_of_another_host_is_respected(tmp_path: Path) -> None:
     with pytest.raises(errors.LockedError, match="job 77") as caught:
         lock.Lock(path).__enter__()
     assert caught.value.exit_code == 74 and str(path) in caught.value.remedy
+
+
+def test_leftovers_of_one_file_are_removed_and_no_others(tmp_path: Path) -> None:
+    names = ("split.json", "split.s2cr-tmp.7.ab.json", "index.s2cr-tmp.7.ab.json", "all/split.s2cr-tmp.7.ab.json")
+    (tmp_path / "all").mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    assert files.remove_leftovers_of(tmp_path / "split.json") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["all", "index.s2cr-tmp.7.ab.json", "split.json"]
+    assert files.remove_leftovers_of(tmp_path / "*") == 1 and len(list((tmp_path / "all").iterdir())) == 1
+    assert files.remove_leftovers_of(tmp_path / "nowhere/split.json") == 0

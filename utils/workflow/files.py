@@ -128,10 +128,17 @@ def remove_leftovers(folder: Path) -> int:
 
     Only call while holding the lock of the stage that owns the folder.
     """
-    count = 0
-    if folder.is_dir():
-        for path in folder.rglob(f"*{TEMPORARY_MARK}*"):
-            with suppress(OSError):
-                path.unlink()
-                count += 1
-    return count
+    return sum(_removed(path) for path in folder.rglob(f"*{TEMPORARY_MARK}*"))
+
+
+def remove_leftovers_of(path: Path) -> int:
+    """Delete temporary files that a killed run left of one file, in a folder that other stages write to as well."""
+    return sum(_removed(found) for found in path.parent.glob(f"{path.stem}{TEMPORARY_MARK}*{path.suffix}"))
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
