@@ -134,9 +134,14 @@ def writer(
 
 
 def _quick_options() -> list[str]:
-    """Low blocks, so that few rows wait. GDAL takes the first option of a name."""
+    """Low blocks, so that few rows wait, of one band each: those of all bands would have to stay in the cache until the
+    last band is written, or be compressed several times. GDAL takes the first option of a name."""
     known = gdal.GetDriverByName("GTiff").GetMetadataItem("DMD_CREATIONOPTIONLIST") or ""
-    return [*(["COMPRESS=ZSTD", "ZSTD_LEVEL=1"] if ">ZSTD<" in known else ["ZLEVEL=1"]), "BLOCKYSIZE=128"]
+    return [
+        *(["COMPRESS=ZSTD", "ZSTD_LEVEL=1"] if ">ZSTD<" in known else ["ZLEVEL=1"]),
+        "BLOCKYSIZE=128",
+        "INTERLEAVE=BAND",
+    ]
 
 
 def cog_from(source: Path, target: Path, resampling: str = "AVERAGE") -> None:
