@@ -35,7 +35,10 @@ Figure = dict[str, Any]
 
 def figures(size: int = _SIDE_PX, parts: list[str] | None = None) -> list[Figure]:
     """Ratios, GB, differences."""
+    from models import backend
+
     out: list[Figure] = []
+    backend.start(side_by_side=True)  # as prediction does, and before anything else starts it otherwise
     with tempfile.TemporaryDirectory(prefix="s2cr-bench.") as name:
         folder = Path(name)
         run = make_run(folder / "run", _WINDOW_PX)
