@@ -45,7 +45,7 @@ demo: env ## a generated scene with fire and clouds through every stage: minutes
 
 test: env ## set up, then unit, golden and pipeline tests (ARGS= goes to pytest)
 	@$(s2cr) doctor --env >/dev/null
-	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL MAKEOVERRIDES MFLAGS ARGS CONF PART ALLOW MODEL TRAIN NAMES STAGES HPC DRY_RUN SUBMIT; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow and not slurm" $(if $(filter -s --pdb,$(ARGS)),,-n logical --maxprocesses 2 --dist loadgroup) $(ARGS)
+	@unset S2CR_GOALS S2CR_ALLOW MAKEFLAGS MAKELEVEL MAKEOVERRIDES MFLAGS ARGS CONF PART ALLOW MODEL TRAIN NAMES STAGES HPC DRY_RUN SUBMIT; PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m pytest -m "not online and not gpu and not snap and not slow and not slurm" $(if $(filter -s --pdb,$(ARGS)),,-n logical --maxprocesses 2 --dist loadfile) $(ARGS)
 
 test-faults: env ## downloads against 2,000 faults of a misbehaving server, in figures (a minute)
 	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m tests.fakes.campaign --faults 2000
