@@ -67,9 +67,9 @@ def _windows(size: int) -> int:
     return len(WindowPlan(size, size, _WINDOW_PX, _WINDOW_PX // 2).starts(size)) ** 2
 
 
-def _bare(predictor: Any, count: int) -> Callable[[], None]:
-    """Calls of the network on `count` windows, in the batches that scenes have."""
-    batch, workers = predictor.scene_batch(_WINDOW_PX), predictor.scene_workers
+def _bare(predictor: Any, count: int, calls: int = 0) -> Callable[[], None]:
+    """Calls of the network on `count` windows, in the batches that scenes have; calls: how many at once, 0 = as they do."""
+    batch, workers = predictor.scene_batch(_WINDOW_PX), calls or predictor.scene_workers
     x = np.random.default_rng(0).normal(0, 0.6, (batch, _WINDOW_PX, _WINDOW_PX, predictor.scaler.n_inputs))
     x = x.astype(np.float32)
 
@@ -87,16 +87,7 @@ def plain_calls(run: Path, count: int) -> float:
     """Seconds of calls one after the other, TensorFlow as it is by itself; best of three."""
     from scripts._scene import load_run
 
-    predictor = load_run(run, 8, "tf")
-    batch = predictor.scene_batch(_WINDOW_PX)
-    x = np.random.default_rng(0).normal(0, 0.6, (batch, _WINDOW_PX, _WINDOW_PX, predictor.scaler.n_inputs))
-    x = x.astype(np.float32)
-    predictor.windows(x)
-
-    def work() -> None:
-        for _ in range(-(-count // batch)):
-            predictor.windows(x)
-
+    work = _bare(load_run(run, 8, "tf"), count, 1)
     return min(_clock(work)[0] for _ in range(3))
 
 

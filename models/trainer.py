@@ -71,13 +71,6 @@ def global_norm(gradients: Sequence[Any]) -> Any:
     return tf.sqrt(tf.reduce_sum(tf.stack([tf.reduce_sum(tf.square(g)) for g in gradients if g is not None])))
 
 
-def scaled_to_norm(gradients: Sequence[Any], norm: Any, limit: float) -> list[Any]:
-    """Gradients whose norm is at most `limit`, bit for bit as the optimiser's global_clipnorm gives them; a norm that is
-    not finite gives NaN."""
-    scale = limit * tf.minimum(1.0 / norm, 1.0 / limit) + (norm - norm)
-    return [g if g is None else g * scale for g in gradients]
-
-
 class Trainer(ABC):
     """One training in memory. Subclasses fill `networks` (generator first) and `optimisers` with their base rates.
 
@@ -138,7 +131,7 @@ class Trainer(ABC):
             optimiser, limit = self.optimisers[name][0], self.conf.schedule.clip_norm
             moves = gradients[name]
             if limit and optimiser.global_clipnorm is None:  # here: the norm is known, and half the cost of clipping
-                moves = scaled_to_norm(moves, norms[name], limit)
+                moves = tf.clip_by_global_norm(moves, limit, use_norm=norms[name])[0]
             optimiser.apply(moves, self._network_of(name).trainable_variables)
         self.update_average(self.optimisers[names[0]][0].iterations)
         for name, norm in norms.items():

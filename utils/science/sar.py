@@ -129,25 +129,6 @@ def _ordered_neighbours(
         n_asked = min(2 * n_asked, len(candidates))
 
 
-def fill_in_windows(
-    x: FloatArray, valid: BoolArray, k: int = 5, window_px: int = 1024, halo_px: int = 32
-) -> FloatArray:
-    """fill_non_positive_knn over a scene, window by window.
-
-    Equal to the whole scene at once as long as the k nearest good pixels of every hole are within halo_px.
-    """
-    out = np.empty_like(x)
-    rows, cols = x.shape
-    for row in range(0, rows, window_px):
-        for col in range(0, cols, window_px):
-            bottom, right = min(row + window_px, rows), min(col + window_px, cols)
-            top, left = max(row - halo_px, 0), max(col - halo_px, 0)
-            around = np.s_[top : min(bottom + halo_px, rows), left : min(right + halo_px, cols)]
-            filled = fill_non_positive_knn(x[around], valid[around], k)
-            out[row:bottom, col:right] = filled[row - top : bottom - top, col - left : right - left]
-    return out
-
-
 def bilinear_on_grid(power: FloatArray, source: Grid, target: Grid) -> FloatArray:
     """Bilinear interpolation of linear power from one north-up grid to another of the same coordinate system.
 
