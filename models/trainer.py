@@ -81,6 +81,8 @@ class Trainer(ABC):
     """
 
     distributable = True
+    # of whoever steps by `_one_update`: terms and gradients by network of one replica's tiles, shares of the global batch
+    _gradients: Callable[..., tuple[Losses, Gradients]]
     turning_points: frozenset[int] = frozenset()
 
     def __init__(self, generator: Any, conf: TrainConf, total_steps: int) -> None:
@@ -97,10 +99,6 @@ class Trainer(ABC):
     @abstractmethod
     def step(self, batch: Batch, step: int, epoch: int) -> Losses:
         """One batch; step from 0, epoch from 1. Returns scalar tensors."""
-
-    def _gradients(self, *values: Any) -> tuple[Losses, Gradients]:
-        """Loss terms and gradients by network of one replica's tiles, all of them shares of the global batch."""
-        raise NotImplementedError
 
     def loss_weights(self) -> dict[str, float]:
         """Weight of each loss term in the objective, to be shown beside it."""
