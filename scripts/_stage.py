@@ -33,21 +33,11 @@ from utils.workflow.errors import (
 from utils.workflow.files import remove_leftovers, remove_leftovers_of
 from utils.workflow.lock import Lock
 from utils.workflow.schema import Conf
-from utils.workflow.stages import STAGES, Stage
+from utils.workflow.stages import STAGES, Stage, trees_of
 
 __all__ = ["Context", "Report", "guarded", "refuse", "refuse_direct", "stage"]
 
 _AGAIN_S = 0.2
-_SUBFOLDERS = {
-    "make_scene": ("scene",), "find_images": ("search",), "download": ("raw",), "preprocess_s1": ("preprocessed/sentinel1",),
-    "preprocess_s2": ("preprocessed/sentinel2",), "import_data": ("preprocessed", "search"), "multitemporal": ("preprocessed/sentinel1_mt",),
-    "tile": ("tiles",), "build_dataset": ("dataset/all",),
-    "split": ("dataset/train", "dataset/val", "dataset/test", "dataset/shards"), "normalise": ("norm",), "train": ("runs",), "predict": ("pred", "stripes"),
-    "mosaic": ("mosaic",),
-    "compare": ("reports/compare",), "evaluate": ("reports/scores",), "indices": ("maps",), "burned": ("maps",), "landclass": ("landclass",), "change": ("change",),
-}  # fmt: skip
-# in folders that other stages write to, perhaps at this moment
-_FILES = {"split": ("dataset/split.json",), "evaluate": ("reports/*",), "report": ("reports/report.html",)}
 
 
 def stage(
@@ -233,9 +223,9 @@ def _run(
     part = f".part-{options.part[0]}" if options.part else ""
     with Lock(layout.locks / f"{facts.name}{part}.lock"):
         if not options.part and not options.dry_run:
-            for folder in _SUBFOLDERS.get(facts.name, ()):
+            for folder in trees_of(facts, conf):
                 remove_leftovers(layout.work / folder)
-            for file in _FILES.get(facts.name, ()):
+            for file in facts.files:
                 remove_leftovers_of(layout.work / file)
         context = Context(facts.name, conf, conf_path, options, log)
         context.extra = extra

@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from tests.pipeline.chain_tools import Chain, final_bytes, make_chain
 from tests.pipeline.conftest import stages_of
+from utils.workflow import config
+from utils.workflow.stages import STAGES, chain, trees_of
 
 
 def test_the_chain_ends_in_a_judged_image(finished: Chain) -> None:
@@ -65,6 +68,24 @@ def test_three_parts_equal_one(finished: Chain, tmp_path: Path) -> None:
         assert not (built.work / f"manifests/{name}.json").exists()
         built.run(name, "--finalise")
         assert json.loads((built.work / f"manifests/{name}.json").read_text())["outputs_digest"] == digest
+
+
+def test_what_a_killed_stage_leaves_is_swept_by_it_alone(finished: Chain) -> None:
+    """Each output lies where its own stage sweeps, and where no stage sweeps that may run at the same moment."""
+    conf = config.load(finished.conf)
+    names = [name for name in stages_of(finished) if STAGES[name].enabled(conf)]
+    before = {name: set(chain(name, conf)) for name in names}
+
+    def swept(name: str, path: str) -> bool:
+        stage = STAGES[name]
+        inside = any(path.startswith(f"{tree}/") for tree in trees_of(stage, conf))
+        return inside or any(fnmatch(path, file) and path.count("/") == file.count("/") for file in stage.files)
+
+    for name in names:
+        outputs = json.loads((finished.work / f"manifests/{name}.json").read_text())["outputs"]
+        assert outputs and [path for path in outputs if not swept(name, path)] == [], name
+        beside = [other for other in names if other not in before[name] and name not in before[other]]
+        assert [(other, path) for other in beside for path in outputs if swept(other, path)] == [], name
 
 
 def _kill_once(built: Chain, stage: str, delay_s: float) -> bool:

@@ -28,6 +28,8 @@ class Stage:
     slice      dotted configuration keys that its result depends on
     without    keys of section preprocess that its result does not depend on
     external   dotted keys that name files or folders outside the work directory which it reads
+    trees      folders under the work directory that no other stage writes to while this one runs; {run}: each of train.runs
+    files      its files in folders that others write to at the same time, as patterns
     version    raised when the meaning of its results changes: makes older results stale
     """
 
@@ -39,6 +41,8 @@ class Stage:
     slice: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     weight: Weight = "light"
     splittable: bool = False
     version: int = 1
@@ -74,6 +78,7 @@ _ALL = (
         slice=("scene",),
         splittable=True,
         enabled=lambda c: c.scene.enabled,
+        trees=("scene",),
     ),
     Stage(
         "find_images",
@@ -86,6 +91,7 @@ _ALL = (
         weight="network",
         published=("find_image",),
         enabled=_search,
+        trees=("search",),
     ),
     Stage(
         "download",
@@ -106,6 +112,7 @@ _ALL = (
         weight="network",
         published=("download_image", "download_images_from_s2name"),
         enabled=_search,
+        trees=("raw",),
     ),
     Stage(
         "preprocess_s1",
@@ -121,6 +128,7 @@ _ALL = (
         version=2,
         published=("convert_sent1",),
         enabled=_search,
+        trees=("preprocessed/sentinel1",),
     ),
     Stage(
         "preprocess_s2",
@@ -136,6 +144,7 @@ _ALL = (
         version=2,
         published=("convert_sent2",),
         enabled=_search,
+        trees=("preprocessed/sentinel2",),
     ),
     Stage(
         "import_data",
@@ -147,6 +156,7 @@ _ALL = (
         external=("import_data.root",),
         splittable=False,
         enabled=lambda c: c.source == "import",
+        trees=("preprocessed", "search"),
     ),
     Stage(
         "multitemporal",
@@ -158,6 +168,7 @@ _ALL = (
         splittable=True,
         version=2,
         enabled=lambda c: c.preprocess.multitemporal.enabled,
+        trees=("preprocessed/sentinel1_mt",),
     ),
     Stage(
         "tile",
@@ -167,6 +178,7 @@ _ALL = (
         upstream=("find_images", "preprocess_s1", "preprocess_s2", "import_data", "multitemporal"),
         slice=("tiling", "dataset.s2_bands", "dataset.extra_bands"),
         splittable=True,
+        trees=("tiles",),
     ),
     Stage(
         "build_dataset",
@@ -178,6 +190,7 @@ _ALL = (
         splittable=True,
         version=3,
         published=("tiling",),
+        trees=("dataset/all",),
     ),
     Stage(
         "split",
@@ -188,6 +201,8 @@ _ALL = (
         slice=("split", "dataset.storage"),
         version=2,
         published=("split_dataset",),
+        trees=("dataset/train", "dataset/val", "dataset/test", "dataset/shards"),
+        files=("dataset/split.json",),
     ),
     Stage(
         "normalise",
@@ -196,6 +211,7 @@ _ALL = (
         "norm/",
         upstream=("split",),
         slice=("normalise",),
+        trees=("norm",),
     ),
     Stage(
         "train",
@@ -207,6 +223,7 @@ _ALL = (
         external=("train.runs",),
         weight="heavy",
         published=("train_model",),
+        trees=("runs",),
     ),
     Stage(
         "predict",
@@ -218,6 +235,7 @@ _ALL = (
         weight="heavy",
         splittable=True,
         version=2,
+        trees=("pred", "stripes"),
     ),
     Stage(
         "mosaic",
@@ -228,6 +246,7 @@ _ALL = (
         slice=(*_MOSAIC, "report.max_px", "report.max_pairs", "report.synthetic"),
         version=2,
         published=("mosaic_predictions",),
+        trees=("mosaic/{run}",),
     ),
     Stage(
         "mosaic_truth",
@@ -238,6 +257,7 @@ _ALL = (
         slice=("mosaic.dtype", "report.max_px", "report.max_pairs", "report.synthetic"),
         version=2,
         published=("mosaic_gt",),
+        trees=("mosaic/truth",),
     ),
     Stage(
         "indices",
@@ -248,6 +268,7 @@ _ALL = (
         slice=("burned.indices", "evaluate.truth_dir"),
         external=("evaluate.truth_dir",),
         version=2,
+        trees=("maps",),
     ),
     Stage(
         "burned",
@@ -258,6 +279,7 @@ _ALL = (
         slice=("burned", "evaluate.truth_dir", "report.synthetic"),
         external=("evaluate.truth_dir",),
         version=3,
+        trees=("maps",),
     ),
     Stage(
         "landclass",
@@ -267,6 +289,7 @@ _ALL = (
         upstream=("indices", "burned"),
         slice=("landclass", "preprocess.dem.path", "report.synthetic", "report.max_px"),
         external=("landclass.class_raster", "landclass.dem", "preprocess.dem.path"),
+        trees=("landclass",),
     ),
     Stage(
         "change",
@@ -276,6 +299,7 @@ _ALL = (
         upstream=("mosaic", "mosaic_truth", "split"),
         slice=("change", "evaluate.truth_dir", "evaluate.changed_threshold", "report.synthetic", "report.max_px"),
         external=("evaluate.truth_dir",),
+        trees=("change",),
     ),
     Stage(
         "evaluate",
@@ -286,6 +310,8 @@ _ALL = (
         slice=("evaluate", *_BURNED_CLASSES, "report.synthetic", "train.runs", "preprocess.dem.path"),
         external=("evaluate.truth_dir", "evaluate.class_raster", "evaluate.dem_raster", "preprocess.dem.path"),
         version=3,
+        trees=("reports/scores",),
+        files=("reports/*",),
     ),
     Stage(
         "compare",
@@ -295,6 +321,7 @@ _ALL = (
         upstream=("mosaic", "mosaic_truth"),
         slice=("evaluate.truth_dir", "report"),
         external=("evaluate.truth_dir",),
+        trees=("reports/compare",),
     ),
     Stage(
         "report",
@@ -303,10 +330,17 @@ _ALL = (
         "reports/report.html",
         upstream=("burned", "evaluate", "compare"),
         slice=("report",),
+        files=("reports/report.html",),
     ),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
+
+
+def trees_of(stage: Stage, conf: Conf) -> list[str]:
+    """The folders of a stage under the work directory, {run} replaced by the name of each run."""
+    names = [run.name for run in conf.train.runs]
+    return list(dict.fromkeys(tree.format(run=name) for tree in stage.trees for name in names or [""]))
 
 
 def upstream_of(name: str, conf: Conf) -> list[str]:
