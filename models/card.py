@@ -113,7 +113,10 @@ def _sigma(facts: Mapping[str, Any] | None) -> list[str]:
         "## Uncertainty", "",
         f"Standard deviation of each band ({facts['file']}, {facts['steps']} steps after the mean); temperature "
         + ", ".join(f"{band} {value:.2f}" for band, value in facts["temperature"].items())
-        + (", judged by halves with the temperature of the other" if facts["cross_fitted"] else ", judged on the tiles that gave it")
+        + "; the interval of 95 % reaches "
+        + ", ".join(f"{band} {value:.2f}" for band, value in facts["width_95"].items())
+        + " sigmas either way (normal errors: 1.96)"
+        + (", judged by halves with the figures of the other" if facts["cross_fitted"] else ", judged on the tiles that gave them")
         + ".", "",
         "| validation pixels | number | within 68 % | within 95 % | AUSE | AUSE of one sigma |", "|---|---|---|---|---|---|",
     ]  # fmt: skip

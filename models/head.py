@@ -167,28 +167,34 @@ def collect(
 
 
 def judge(pixels: dict[str, Any], bands: tuple[str, ...]) -> dict[str, Any]:
-    """Temperature of each band, and coverage and AUSE of all, changed and burned pixels, and of those said to change.
+    """Temperature and interval of 95 % of each band; coverage and AUSE of all, changed, burned, said-to-change pixels.
 
-    Each half of the tiles is judged with the temperature of the other half; exported is that of both together.
+    Each half of the tiles is judged with the figures of the other half; exported are those of both together.
     """
     if not pixels or not pixels["error"].size:
-        return {"temperature": dict.fromkeys(bands, 1.0), "strata": {}, "cross_fitted": False}
+        none = {"temperature": dict.fromkeys(bands, 1.0), "width_95": dict.fromkeys(bands, judgement.NORMAL_95)}
+        return {**none, "strata": {}, "cross_fitted": False}
     error, sigma = pixels["error"], pixels["sigma"]
     ratios = np.abs(error) / sigma
 
     def fitted(chosen: Any) -> Any:
-        return np.array([judgement.fit_temperature(ratios[chosen, band]) for band in range(len(bands))])
+        """(2, bands): temperatures, and widths of the interval of 95 % in sigmas after them."""
+        columns = [ratios[chosen, band] for band in range(len(bands))]
+        factors = [judgement.fit_temperature(column) for column in columns]
+        widths = [judgement.fit_width_95(column / factor) for column, factor in zip(columns, factors, strict=True)]
+        return np.array([factors, widths])
 
     second = pixels["tile"] >= (pixels["tile"].max() + 1) / 2
     whole = fitted(slice(None))
     crossed = bool(second.any() and (~second).any())
-    used = np.where(second[:, None], fitted(~second), fitted(second)) if crossed else whole
+    used = np.where(second[:, None], fitted(~second)[:, None], fitted(second)[:, None]) if crossed else whole
     strata = {"all": np.ones(len(error), bool)}
     strata |= {name: pixels[name] for name in ("changed", "burned", "predicted_change")}
+    temperature, width = (dict(zip(bands, map(float, row), strict=True)) for row in whole)
     return {
-        "temperature": dict(zip(bands, map(float, whole), strict=True)), "cross_fitted": crossed,
-        "strata": judgement.strata_report(error, sigma, used, strata, whole),
-        "mean_sigma": dict(zip(bands, map(float, (sigma * whole).mean(0)), strict=True)),
+        "temperature": temperature, "width_95": width, "cross_fitted": crossed,
+        "strata": judgement.strata_report(error, sigma, used[0], used[1], strata, whole[0]),
+        "mean_sigma": dict(zip(bands, map(float, (sigma * whole[0]).mean(0)), strict=True)),
     }  # fmt: skip
 
 

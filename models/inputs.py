@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import TrainConf
+from utils.science.gain_kernels import add_channels, gain_channels
 from utils.workflow.errors import NothingFoundError
 
 F32 = NDArray[np.float32]
@@ -268,16 +269,16 @@ def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.rando
     options, bands = conf.augment, tile.y.shape[-1]
     shifts_db, gain = rng.uniform(-1, 1, 2) * options.s1_gain_db, 1 + rng.uniform(-1, 1) * options.s2_gain
     drop, turns, mirror = rng.random() < options.drop_s1_t0, int(rng.integers(4)), bool(rng.integers(2))
-    x, y = tile.x.copy(), tile.y
+    x, y = tile.x.copy(), tile.y.copy() if options.s2_gain else tile.y
     dates, optical, changes = _channel_plan(x.shape[-1], start, bands)
     older = rng.uniform(-1, 1, dates - 2) * options.s1_gain_db
     if options.s1_gain_db:
         for date, shift_db in enumerate([*older, *shifts_db]):
-            x[..., 2 * date : 2 * date + 2] += (shift_db * units.db_slope).astype(np.float32)
+            add_channels(x, 2 * date, (shift_db * units.db_slope).astype(np.float32))
     if options.s2_gain:
         for first in range(optical, start + bands, bands):
-            x[..., first : first + bands] = _gain(x[..., first : first + bands], gain, units)
-        y = _gain(y, gain, units)
+            gain_channels(x, first, units.scale, units.offset, np.float32(gain))
+        gain_channels(y, 0, units.scale, units.offset, np.float32(gain))
     weight, changed = tile.weight, tile.changed
     if options.shift_px:
         shift_px = rng.uniform(-1, 1, 2) * options.shift_px
@@ -311,8 +312,3 @@ def shifted(image: F32, shift_px: Any) -> F32:
         part = np.float32(abs(amount))
         image = (1 - part) * image + part * np.take(image, source, axis=axis)
     return image
-
-
-def _gain(z: F32, gain: float, units: Units) -> F32:
-    """Network units of gain times the reflectance."""
-    return np.asarray(((units.scale * z + units.offset) * gain - units.offset) / units.scale, np.float32)

@@ -191,7 +191,8 @@ class Data:
         store, judge = self.predictions(run), self.conf.evaluate
         if not store.has_sigma:
             return {}
-        judges = {name: SigmaJudge(len(self.index.samples), judge.seed) for name in self.truths}
+        pieces, width = len(self.index.samples), store.width_95()
+        judges = {name: SigmaJudge(pieces, judge.seed, width_95=width) for name in self.truths}
         for info, _, truths in self.loaded():
             image, sigma = store.read(info), store.read_sigma(info)
             for name, truth in truths.items():

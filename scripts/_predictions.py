@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.io import raster, samples
+from utils.io.sigma_tags import sigma_tags
+from utils.science import uncertainty
 from utils.science.grid import Grid
 from utils.workflow.errors import InputError
 
@@ -31,7 +33,7 @@ class Predictions:
         return (self.folder / "sigma").is_dir()
 
     def check(self) -> None:
-        """raises  InputError when a prediction is missing, of other bands or on another grid, or all are nodata"""
+        """raises  InputError when a prediction is missing, of other bands or on another grid, all are nodata, or a tag is malformed"""
         absent = [info.id for info in self.index.samples if not self.path(info.id).is_file()]
         if absent:
             raise InputError(
@@ -39,6 +41,8 @@ class Predictions:
                 f"samples, first {self.path(absent[0])}.",
                 f"Set predict.set to all or {self.index.name} and leave predict.pairs out, then run: ./s2cr predict {self.conf_path}",
             )
+        if self.has_sigma:
+            self.width_95()
         empty = True
         for info in self.index.samples:
             self._check_one(info)
@@ -71,6 +75,19 @@ class Predictions:
     def read(self, info: samples.SampleInfo) -> Image:
         """(H, W, n) reflectance, bands in the order of the dataset."""
         return np.moveaxis(raster.read(self.path(info.id), self.bands), 0, -1)
+
+    def width_95(self) -> list[float]:
+        """Half width of the interval of 95 % of each band, in sigmas; that of normal errors where the run tells none.
+
+        raises  InputError when the tag is malformed
+        """
+        path = self.folder / "sigma" / f"{self.index.samples[0].id}.tif"
+        try:
+            return [float(w) for w in uncertainty.widths_of(sigma_tags(path).get("SIGMA_95"), self.bands)]
+        except ValueError as error:
+            raise InputError(
+                f"{path}: tag SIGMA_95: {error}.", f"Predict again: ./s2cr predict {self.conf_path} --force"
+            ) from error
 
     def read_sigma(self, info: samples.SampleInfo) -> Image:
         """(H, W, n) standard deviation in reflectance.

@@ -91,6 +91,7 @@ class SceneModel:
             return
         self._plan = plan_of(predictor, scene.grid.shape, sizes, log)
         self.tags |= {"WINDOW_PX": str(self._plan.window_px), "STRIDE_PX": str(self._plan.stride_px)}
+        self.tags |= predictor.sigma_tags
         self._filled: Any = FilledRows(scene, predictor.scaler.fill_k)
         ahead, self._chunk_rows = self._plan.stride_px // CHUNK_ROWS, CHUNK_ROWS
         self._chunks: list[Any] = [None] * (ahead + 2)
@@ -283,13 +284,14 @@ def _tiles(ctx: Context, index: Any, run: str, pairs: list[str]) -> None:
         scene, pair = scenes[sample.pair], index.pairs[sample.pair]
         image, count = scene.read(sample.window), len(scene.bands)
         tags = ctx.tags("reflectance", [pair.date1, pair.date2], RUN=run, CUT_FROM="scene")
-        for folder, planes, bands in (
-            (ctx.layout.pred(run), image[:count], scene.bands),
-            (ctx.layout.pred(run) / "sigma", image[count:], scene.all_bands[count:]),
+        told = scene.sigma_tags()
+        for folder, planes, bands, more in (
+            (ctx.layout.pred(run), image[:count], scene.bands, {}),
+            (ctx.layout.pred(run) / "sigma", image[count:], scene.all_bands[count:], told),
         ):
             if bands:
                 path = ctx.output(folder / f"{sample.id}.tif")
-                raster.write(path, planes, pair.grid.window(sample.window), band_names=bands, nodata=float("nan"), tags=tags)  # fmt: skip
+                raster.write(path, planes, pair.grid.window(sample.window), band_names=bands, nodata=float("nan"), tags=tags | more)  # fmt: skip
     info = {
         "schema": "s2cr.prediction/1", "run": run, "set": ctx.conf.predict.set, "bands": list(index.bands_optical),
         "samples": [sample.id for sample in chosen],

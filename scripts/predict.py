@@ -122,6 +122,7 @@ def _predict(
         for info, pair, image in zip(infos, pairs, images, strict=True):
             own = predictor.tags(pair.id) if hasattr(predictor, "tags") else {}
             more = tags("reflectance", [pair.date1, pair.date2], **named, **own)
+            more |= predictor.sigma_tags if prefix else {}
             path, bands = target / f"{info.id}.tif", [f"{prefix}{band}" for band in predictor.bands]
             raster.write(
                 path, image.transpose(2, 0, 1), pair.grid.window(info.window), band_names=bands, nodata=float("nan"),

@@ -16,6 +16,7 @@ from utils.workflow.files import atomic_json
 GRID = Grid(32755, 700000.0, 6100000.0, 10.0, -10.0, 150, 130)
 BANDS = ("B04", "B03", "B02", "B08")
 SIGMA = tuple(f"sigma_{band}" for band in BANDS)
+SIGMA_95 = "B04 2.310, B03 2.400, B02 2.500, B08 2.600"
 
 
 def truth(seed: int = 1) -> np.ndarray:
@@ -73,7 +74,10 @@ def tiles(root: Path, image: np.ndarray, values: np.ndarray | None = None, size:
         bias = np.float32(0.0005 * (number % 5 - 2))
         raster.write(path, image[:, rows, cols] + bias, grid, band_names=BANDS, nodata=np.nan)
         if values is not None:
-            raster.write(root / "sigma" / path.name, values[:, rows, cols], grid, band_names=SIGMA, nodata=np.nan)
+            told = {"SIGMA_95": SIGMA_95}
+            raster.write(
+                root / "sigma" / path.name, values[:, rows, cols], grid, band_names=SIGMA, nodata=np.nan, tags=told
+            )
         placed.append((path, tile.window))
     return placed
 
@@ -87,12 +91,13 @@ def write_scene(folder: Path, image: np.ndarray, values: np.ndarray | None = Non
     """Rows of a scene with their index, as stage predict writes them."""
     planes = image if values is None else np.concatenate([image, values])
     names, files = BANDS if values is None else BANDS + SIGMA, []
+    told = None if values is None else {"SIGMA_95": SIGMA_95}
     for first in range(0, GRID.rows, step):
         rows = min(step, GRID.rows - first)
         last = first + rows
         name = f"rows_{first:05d}_{last:05d}.tif"
         grid = GRID.window(Window(first, 0, rows, GRID.cols))
-        raster.write(folder / name, planes[:, first : first + rows], grid, band_names=names, nodata=np.nan)
+        raster.write(folder / name, planes[:, first : first + rows], grid, band_names=names, nodata=np.nan, tags=told)
         files.append({"file": name, "first": first, "last": last})
     index = {
         "schema": "s2cr.scene/1", "run": "m", "pair": "p001", "bands": list(BANDS), "sigma": values is not None,

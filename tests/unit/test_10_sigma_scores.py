@@ -44,6 +44,16 @@ def test_coverage_is_that_of_the_normal_distribution(factor: float) -> None:
     assert found["sigma"] / found["rmse"] == pytest.approx(factor, rel=0.02)
 
 
+def test_the_interval_of_95_has_a_width_of_its_own() -> None:
+    image = np.zeros((1, 4, 2))
+    truth = evaluation.truth_of(SETTINGS, image, image, np.ones((1, 4), bool))
+    errors = np.array([0.5, 1.5, 2.5, 3.5])[None, :, None] * np.full((1, 1, 2), 0.01)
+    for width, wanted in ((1.96, 4 / 8), ([3.0, 1.0], 4 / 8), ([4.0, 3.0], 7 / 8)):
+        judge = SigmaJudge(1, width_95=width)
+        judge.add("a", errors, np.full((1, 4, 2), 0.01), truth)
+        assert judge.to_json(10, 0)["all"]["coverage"] == {"68": 2 / 8, "95": wanted}
+
+
 def test_a_sigma_that_knows_sorts_better_than_one_for_all() -> None:
     own, flat = judged(1.0)["all"], judged(1.0, flat=True)["all"]
     print(f"AUSE {own['ause']:.4f}, one sigma for all {own['ause_constant']:.4f}")

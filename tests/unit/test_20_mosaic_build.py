@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +147,17 @@ def test_every_image_is_a_valid_cog_with_names_and_tags(tmp_path: Path, seen: Pa
         assert not warnings and not errors, (name, warnings, errors)
         facts = raster.info(path)
         assert facts.band_names == expected[name] and facts.tags["STAGE"] == "mosaic" and facts.grid == made_pair.GRID
+
+
+@pytest.mark.parametrize("make", [made_pair.tile_source, made_pair.scene_source])
+def test_the_width_of_the_interval_of_95_travels_with_sigma_alone(
+    tmp_path: Path, make: Callable[..., Any], seen: Path
+) -> None:
+    source = make(tmp_path / "in", made_pair.predicted(), made_pair.sigma())
+    images = mosaic_build.build(made_pair.work(tmp_path / "out", source, made_pair.observation(seen)))
+    told = {name: raster.info(path).tags.get("SIGMA_95") for name, path in images.paths.items()}
+    assert {name for name, text in told.items() if text == made_pair.SIGMA_95} == {"sigma", "prediction_sigma"}
+    assert set(told.values()) == {None, made_pair.SIGMA_95}
 
 
 def test_without_observation_only_the_prediction_is_written(tmp_path: Path) -> None:

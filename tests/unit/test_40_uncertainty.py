@@ -219,4 +219,10 @@ def test_pixels_are_judged_with_the_temperature_of_the_other_half() -> None:
     facts = head.judge(pixels, ("B04",))
     assert facts["strata"]["changed"]["coverage"]["68"] == pytest.approx(0.383, abs=0.02)  # within half a sigma
     assert 1.0 < facts["temperature"]["B04"] < 2.0
-    assert head.judge({}, ("B04",)) == {"temperature": {"B04": 1.0}, "strata": {}, "cross_fitted": False}
+    assert facts["strata"]["changed"]["coverage"]["95"] == pytest.approx(0.673, abs=0.02)  # within 0.98 sigma
+    assert facts["strata"]["predicted_change"]["coverage"]["95"] == pytest.approx(0.9999, abs=0.001)  # within 3.92
+    # of both together 95 % lie within the width that is exported
+    inside = np.abs(error) <= facts["temperature"]["B04"] * facts["width_95"]["B04"]
+    assert inside.mean() == pytest.approx(0.95, abs=0.001) and facts["width_95"]["B04"] > 1.96
+    none = {"temperature": {"B04": 1.0}, "width_95": {"B04": pytest.approx(1.96, abs=1e-4)}}
+    assert head.judge({}, ("B04",)) == {**none, "strata": {}, "cross_fitted": False}

@@ -106,6 +106,33 @@ def test_sigma_is_judged_and_said_to_be_too_small_where_it_is(judged: tuple[Path
     assert "too small" in line
 
 
+@pytest.mark.parametrize(("tag", "share"), [("B02 0.4, B03 0.4, B04 0.4, B08 0.4, B12 0.4", 0.311), (None, 0.95)])
+def test_the_interval_of_95_is_that_of_the_rasters(tmp_path: Path, tag: str | None, share: float) -> None:
+    conf = build(tmp_path)
+    first = tmp_path / "work/pred/good/sigma/p001_r0000_c0002.tif"
+    _tagged(first, tag)
+    tiny_judged.manifests(conf)
+    code, text = call("evaluate", str(conf))
+    assert code == 0, text
+    own = table(conf)["methods"]["good"]["hidden"]["sigma"]["unburned"]
+    assert own["coverage"]["95"] == pytest.approx(share, abs=0.02)
+
+
+def test_a_malformed_width_is_refused(tmp_path: Path) -> None:
+    conf = build(tmp_path)
+    _tagged(tmp_path / "work/pred/good/sigma/p001_r0000_c0002.tif", "B04 wide")
+    text = refused(conf)
+    assert "SIGMA_95" in text and "p001_r0000_c0002.tif" in text and "predict" in text
+
+
+def _tagged(path: Path, tag: str | None) -> None:
+    if tag is not None:
+        facts = raster.info(path)
+        raster.write(
+            path, raster.read(path), facts.grid, band_names=facts.band_names, nodata=np.nan, tags={"SIGMA_95": tag}
+        )
+
+
 def test_csv_of_strata_stands_beside_the_usual_one(judged: tuple[Path, str]) -> None:
     reports = judged[0].parent / "work/reports"
     assert ":" not in "".join(line.split(",")[3] for line in (reports / "evaluate.csv").read_text().splitlines())

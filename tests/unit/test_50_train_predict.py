@@ -122,6 +122,10 @@ def test_a_run_with_an_uncertainty_head_writes_sigma_beside(trained: Path, work:
     assert tuple(info.band_names) == tuple(f"sigma_{band}" for band in BANDS)
     assert (info.grid, info.tags["UNITS"]) == (GRID.window(Window(0, 4 * SIZE, SIZE, SIZE)), "reflectance")
     assert 0.001 < sigma.min() <= sigma.max() < 0.5
+    widths = json.loads((run / "model_card.json").read_text())["uncertainty"]["width_95"]
+    assert info.tags["SIGMA_95"] == ", ".join(f"{band} {widths[band]:.3f}" for band in BANDS)
+    assert "SIGMA_95" not in raster.info(tmp_path / "out" / path.name).tags
+    assert "the interval of 95 % reaches B04 " in (run / "model_card.md").read_text()
     assert sorted(p.name for p in (tmp_path / "out").glob("*.tif")) == ["p001_r0000_c0004.tif", "p001_r0000_c0005.tif"]
 
 

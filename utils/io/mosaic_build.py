@@ -129,10 +129,11 @@ def _open(work: Work, out: Images, stack: ExitStack) -> dict[str, Writer]:
         "prediction": ("reflectance", work.bands, work.tags("reflectance"))
     }
     if work.source.has_sigma:
-        words = "standard deviation in reflectance"
-        wanted["prediction_sigma"] = (words, sigma_names, work.tags(words, SIGMA_OF="prediction.tif"))
+        words, told = "standard deviation in reflectance", work.source.sigma_tags()
+        wanted["prediction_sigma"] = (words, sigma_names, work.tags(words, SIGMA_OF="prediction.tif", **told))
         of = "composite.tif" if work.has_composite else "prediction.tif"
-        wanted["sigma"] = (words, sigma_names, work.tags(words, SIGMA_OF=of, SENSOR_SIGMA=work.settings.sensor_sigma))
+        told = {"SIGMA_OF": of, "SENSOR_SIGMA": str(work.settings.sensor_sigma), **told}
+        wanted["sigma"] = (words, sigma_names, work.tags(words, **told))
     if work.has_composite:
         more = {"COMPOSITE": f"feather {work.settings.feather_px} px", "GAIN": clear_gain.words(out.corrections)}
         wanted["composite"] = ("reflectance", work.bands, work.tags("reflectance", **more))

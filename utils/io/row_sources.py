@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.io import raster
+from utils.io.sigma_tags import sigma_tags
 from utils.science.blend import stitch_rows
 from utils.science.grid import Grid, Window
 from utils.workflow.errors import InputError
@@ -27,6 +28,10 @@ class RowSource(Protocol):
 
     @property
     def has_sigma(self) -> bool: ...
+
+    def sigma_tags(self) -> dict[str, str]:
+        """Tag SIGMA_95 of the files: half width of the interval of 95 %, in sigmas; empty where they do not say it."""
+        ...
 
     def rows(self, first: int, count: int) -> F32:
         """(bands, count, cols) float32 reflectance, NaN = nodata."""
@@ -57,6 +62,9 @@ class TileRows:
     @property
     def has_sigma(self) -> bool:
         return self._with_sigma
+
+    def sigma_tags(self) -> dict[str, str]:
+        return sigma_tags(_sigma_of(self._tiles[0]))
 
     def rows(self, first: int, count: int) -> F32:
         return self._blend(self._tiles, first, count)
@@ -146,6 +154,9 @@ class SceneRows:
     def has_sigma(self) -> bool:
         return self._sigma
 
+    def sigma_tags(self) -> dict[str, str]:
+        return sigma_tags(self._parts[0].path)
+
     def rows(self, first: int, count: int) -> F32:
         return self._read(self._bands, first, count)
 
@@ -208,6 +219,9 @@ class LabelRows:
             for top in range(first, first + count, _BLEND_ROWS)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def sigma_tags(self) -> dict[str, str]:
+        return {}
 
     def sigma(self, first: int, count: int) -> F32:
         raise ValueError("labels have no sigma")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.io import raster
+from utils.io.sigma_tags import sigma_tags
 from utils.science.grid import Window
 from utils.workflow.errors import InputError
 from utils.workflow.files import atomic_json
@@ -47,6 +48,10 @@ class SceneFiles:
     def all_bands(self) -> tuple[str, ...]:
         """Bands of the files in order."""
         return (*self.bands, *(f"sigma_{band}" for band in self.bands if self.sigma))
+
+    def sigma_tags(self) -> dict[str, str]:
+        """Tag SIGMA_95 of the files, where the run told it."""
+        return sigma_tags(self.files[0][0])
 
     def read(self, window: Window, bands: Sequence[str] | None = None) -> F32:
         """(bands, rows, cols) float32 of a window of the scene, from as many files as it takes; NaN = nodata."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,18 @@ _COLUMNS = 5  # values, within 68 %, within 95 %, squared error, squared sigma
 class SigmaJudge:
     """Streaming judgement of the sigma of one method.
 
-    pieces  number of pieces that will be added: AUSE takes the same share of each
+    pieces    number of pieces that will be added: AUSE takes the same share of each
+    width_95  half width of the interval of 95 % in sigmas: one a band, or one for all
     """
 
-    def __init__(self, pieces: int, seed: int = 0, pixels: int = PIXELS) -> None:
+    def __init__(
+        self,
+        pieces: int,
+        seed: int = 0,
+        pixels: int = PIXELS,
+        width_95: Sequence[float] | float = uncertainty.NORMAL_95,
+    ) -> None:
+        self._width_95 = np.asarray(width_95, np.float64)
         self._share, self._seed, self._number = max(1, pixels // max(1, pieces)), seed, 0
         self._sums: dict[str, dict[str, Matrix]] = {}
         self._drawn: dict[str, list[tuple[Matrix, Matrix]]] = {}
@@ -34,7 +43,7 @@ class SigmaJudge:
         good &= (sigma > 0).all(axis=-1)
         error = np.abs(prediction.astype(np.float64) - truth.s2_t1)[good]
         spread = sigma.astype(np.float64)[good]
-        inside = [error <= width * spread for width, _ in uncertainty.LEVELS.values()]
+        inside = [error <= spread, error <= self._width_95 * spread]
         parts = [np.ones_like(error), *inside, error**2, spread**2]
         columns = np.stack([np.asarray(part, np.float64).sum(axis=-1) for part in parts], axis=-1)
         chosen = np.zeros(len(error), bool)

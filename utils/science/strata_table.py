@@ -57,7 +57,7 @@ def sigma_rows(table: Table, truth: str) -> tuple[list[str], list[list[str]]]:
 
     By the true pair and by source; the other strata are in csv_text
     """
-    head = ["run", "stratum", "values", "within 1 sigma [95 %]", "within 1.96 sigma [95 %]", "AUSE", "AUSE constant",
+    head = ["run", "stratum", "values", "within 1 sigma [95 %]", "within the interval of 95 % [95 %]", "AUSE", "AUSE constant",
             "rms error", "rms sigma", "verdict"]  # fmt: skip
     out = []
     for method in table["order"]:
@@ -114,7 +114,7 @@ def lines(table: Table) -> list[str]:
         head, judged = sigma_rows(table, truth)
         if judged:
             out.append(
-                f"Predicted sigma against the {truth} t1: 68.3 and 95.0 % are wanted within 1 and 1.96 sigma, "
+                f"Predicted sigma against the {truth} t1: 68.3 and 95.0 % are wanted within one sigma and the interval of 95 %, "
                 f"{100 * WITHIN:.0f} points either way{mark}"
             )
             out += aligned(head, judged)

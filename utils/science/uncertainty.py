@@ -1,30 +1,65 @@
-"""Is a predicted standard deviation right? Temperature, coverage, and how well it sorts the errors.
+"""Is a predicted standard deviation right? Temperature, interval of 95 %, coverage, and how well it sorts the errors.
 
 A pixel's error is normal with the predicted sigma if 68.27 % of the errors lie within one sigma and 95 % within 1.96.
+Errors of images have heavier tails: the interval of 95 % has a width of its own, in sigmas, from errors of other ground.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.floating]
-LEVELS = {"68": (1.0, 0.6826894921370859), "95": (1.959963984540054, 0.95)}  # sigmas, wanted share
+NORMAL_95 = 1.959963984540054  # sigmas
+LEVELS = {"68": (1.0, 0.6826894921370859), "95": (NORMAL_95, 0.95)}  # sigmas of normal errors, wanted share
 STEPS = 100  # shares of removed pixels in a sparsification curve
 
 
-def coverage(ratios: Values, temperature: float = 1.0) -> dict[str, float]:
+def coverage(ratios: Values, width_95: Values | float = NORMAL_95) -> dict[str, float]:
     """Share of errors within the intervals of 68 and 95 %.
 
-    ratios   (N,) |error| / sigma
-    returns  level -> share; empty without a value
+    ratios    (N,) or (N, bands) |error| / sigma
+    width_95  half width of the interval of 95 % in sigmas; of the shape of ratios, (bands,) or one for all
+    returns   level -> share; empty without a value
     """
     if not ratios.size:
         return {}
-    return {name: float((ratios <= width * temperature).mean()) for name, (width, _) in LEVELS.items()}
+    return {"68": float((ratios <= 1.0).mean()), "95": float((ratios <= width_95).mean())}
+
+
+def fit_width_95(ratios: Values) -> float:
+    """Half width of the interval of 95 % in sigmas: split conformal prediction with normalised residuals.
+
+    The k-th smallest ratio, k = ceil(0.95 (N + 1)): a new error of the same kind lies within with at least 95 %.
+
+    ratios   (N,) |error| / sigma of ground that did not train
+    returns  > 0; that of normal errors where N is too small to say (< 19)
+    source   Lei et al. 2018, Distribution-free predictive inference for regression, sections 2.2 and 5.2
+    """
+    rank = int(np.ceil(0.95 * (ratios.size + 1)))
+    if rank > ratios.size:
+        return NORMAL_95
+    return max(float(np.partition(np.asarray(ratios, np.float64), rank - 1)[rank - 1]), 1e-6)
+
+
+def widths_text(widths: Mapping[str, float]) -> str:
+    """Band -> width as the tag SIGMA_95 of a raster, e.g. "B04 2.310, B08 2.480"."""
+    return ", ".join(f"{band} {width:.3f}" for band, width in widths.items())
+
+
+def widths_of(text: str | None, bands: Sequence[str]) -> Values:
+    """(bands,) widths from such a tag; that of normal errors for bands that it does not name, or without a tag.
+
+    raises  ValueError for a text that is not of this form
+    """
+    pairs = [part.split() for part in (text or "").split(",") if part.strip()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"no widths of bands: {text!r}")
+    known = {band: float(width) for band, width in pairs}
+    return np.array([known.get(band, NORMAL_95) for band in bands])
 
 
 def fit_temperature(ratios: Values) -> float:
@@ -78,8 +113,9 @@ def ause(squared_error: Values, sigma: Values) -> float | None:
 
 
 def strata_report(
-    error: Values, sigma: Values, temperature: Values, strata: Mapping[str, NDArray[np.bool_]], common: Values
-) -> dict[str, Any]:
+    error: Values, sigma: Values, temperature: Values, width_95: Values, strata: Mapping[str, NDArray[np.bool_]],
+    common: Values,
+) -> dict[str, Any]:  # fmt: skip
     """Coverage and AUSE of pixels, by stratum.
 
     A stratum that the truth makes (changed, burned) gathers errors that nobody could foresee: there even a right sigma
@@ -88,17 +124,17 @@ def strata_report(
     error        (N, bands) prediction - truth, reflectance
     sigma        (N, bands) before the temperature, > 0
     temperature  (bands,) or (N, bands) for the coverage
+    width_95     the same: half width of the interval of 95 % in sigmas after the temperature
     strata       name -> (N,) pixels of it
     common       (bands,) temperature for AUSE: factors that differ between pixels would shuffle them
     returns      stratum -> {pixels, coverage, ause, ause_constant}; the last is that of one sigma for all pixels
     """
-    scaled = sigma * temperature
+    ratios, widths = np.abs(error) / (sigma * temperature), np.broadcast_to(width_95, error.shape)
     squared, spread = np.square(error).mean(-1), np.sqrt(np.square(sigma * common).mean(-1))
     out: dict[str, Any] = {}
     for name, chosen in strata.items():
-        ratios = (np.abs(error) / scaled)[chosen].ravel()
         out[name] = {
-            "pixels": int(chosen.sum()), "coverage": coverage(ratios), "ause": ause(squared[chosen], spread[chosen]),
+            "pixels": int(chosen.sum()), "coverage": coverage(ratios[chosen], widths[chosen]), "ause": ause(squared[chosen], spread[chosen]),
             "ause_constant": ause(squared[chosen], np.ones(int(chosen.sum()))),
         }  # fmt: skip
     return out
