@@ -75,6 +75,8 @@ def _how(card: Mapping[str, Any]) -> list[str]:
     if "trees" in card:
         trees, recipe = card["trees"], card["trees"]["recipe"]
         bag = f"a bag of {len(trees['bag'])} fits with a learned gate" if trees["bag"] else "one fit, no gate"
+        if trees.get("net"):
+            bag += f", averaged with a network of {trees['net']['parameters']:,} parameters on the same features"
         return [
             f"- {recipe['iterations']} trees a band, rate {recipe['rate']:g}, {recipe['leaves']} leaves; {bag}; shrink factor "
             f"{trees['shrink']:.2f}, outside the landscape of the training {trees['outside_shrink']:.2f}"

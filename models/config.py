@@ -43,7 +43,7 @@ PUBLISHED_DISCRIMINATOR = {1: (1, 2, 4, 64), 2: (1, 2, 4, 256), 3: (1, 2, 4, 256
 
 
 class Trees(Section):
-    """Boosted trees of model histgbm_res."""
+    """Boosted trees of models histgbm_res and trees_net."""
 
     iterations: int = key(60, "Trees of a band.", ge=1)
     rate: float = key(0.08, "Learning rate.", gt=0)
@@ -54,8 +54,21 @@ class Trees(Section):
     tiles: int = key(2000, "Samples that pixels are drawn from, at most.", "tiles", ge=1)
     gate: bool = key(
         True,
-        "A bag of eight fits with a gate learned on dates left out, where training has three groups of t1 dates; else one fit.",
+        "A bag of eight fits with a gate learned on dates left out, where training has three groups of t1 dates; else one fit. Model trees_net has none.",
     )
+
+
+class PixelNetwork(Section):
+    """The network of model trees_net: dense layers on the features of a pixel."""
+
+    hidden: Integers = key((64, 64), "Units of each hidden layer.", min_length=1)
+    dropout: float = key(0.3, "Share of units left out at each step of the training.", "fraction", ge=0, lt=1)
+    noise: float = key(0.3, "Noise on standardised features in training.", "standard deviations", ge=0)
+    epochs: int = key(12, "Times that it sees its pixels (trees.pixels).", ge=1)
+    batch: int = key(512, "Pixels a step.", "pixels", ge=1)
+    rate: float = key(0.002, "Learning rate at the start; a cosine takes it to zero.", gt=0)
+    weight_decay: float = key(0.01, "Decay of AdamW.", ge=0)
+    ema: float = key(0.99, "Momentum of the moving average of the weights, which is kept.", ge=0, lt=1)
 
 
 class ModelConf(Section):
@@ -124,7 +137,8 @@ class ModelConf(Section):
     uncertainty: bool = key(
         False, "Head for a standard deviation of each band, trained after the mean; the mean stays the same to the bit."
     )
-    trees: Trees = key(Trees(), "Boosted trees of model histgbm_res; networks do not read it.")
+    trees: Trees = key(Trees(), "Boosted trees of models histgbm_res and trees_net; networks do not read it.")
+    net: PixelNetwork = key(PixelNetwork(), "Pixel network of model trees_net; others do not read it.")
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConf:

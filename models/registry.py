@@ -86,6 +86,14 @@ REGISTRY: dict[str, ModelSpec] = {
             _no_network,
             True,
         ),
+        ModelSpec(
+            "trees_net",
+            "fixed",
+            "regression",
+            "mean of these trees and a small network on the same features: the choice for few scenes",
+            _no_network,
+            True,
+        ),
     )
 }
 

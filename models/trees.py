@@ -1,4 +1,4 @@
-"""Boosted trees as a model of the registry: trained, predicted and scored by the same commands as the networks.
+"""Boosted trees, alone or with a pixel network, as models of the registry: trained, predicted and scored by the same commands as the networks.
 
 No accelerator, no pickle: model.npz holds the nodes, model_card.json what they read. Outside the landscape of the
 training the model says so (DOMAIN=outside) and falls back to features that identify no place, scaled down.
@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import tree_gate
+from models import tree_gate, tree_net
 from models.config import ModelConf, TrainConf
 from models.inputs import RawSample
 from models.run import RunFolder, load_card, write_card, write_history
 from models.tree_gate import Gate
+from models.tree_net import ResModel, facts_of_net, net_of, recipe_of
 from models.tree_scenes import Data, Ground, Place, Scenes, day_of, draw_rows
 from utils.science import gated, res_features, strict_rows
+from utils.science.pixel_net import NetRecipe
 from utils.science.res_features import SceneFacts, View
 from utils.science.strict import date_groups
 from utils.science.strict_places import OUTSIDE_SHRINK, Range, range_of
@@ -41,17 +43,12 @@ GUARD_DAYS, MIN_GROUPS, MAX_FOLDS = 15, 3, 5
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def recipe_of(model: ModelConf) -> Recipe:
-    """How the trees of a model.yaml are grown."""
-    own = model.trees
-    return Recipe(own.iterations, own.rate, own.leaves, own.min_leaf, own.l2)
-
-
 @dataclass(frozen=True)
 class TreeModel:
     """All that a run holds.
 
-    res, relative  forests of the change, one a band
+    res            predicts the change inside the landscape of the training
+    relative       forests of the change outside it, one a band
     shrink         factor of the change inside the landscape, fitted on what res had not seen
     gate           bag and gate that take the place of res times shrink inside the landscape, or None
     range, ground  scene means, and where the scenes of the training lie: what counts as inside needs both, because
@@ -59,7 +56,7 @@ class TreeModel:
     """
 
     bands: tuple[str, ...]
-    res: tuple[Forest, ...]
+    res: ResModel
     relative: tuple[Forest, ...]
     shrink: float
     range: Range
@@ -81,7 +78,7 @@ class TreeModel:
             change = self.gate.predict(Sheet(names, self.bands, res_features.columns(planes, names)))
         else:
             names = res_features.names_of("res", self.bands)
-            change = self.shrink * predict_bands(self.res, res_features.columns(planes, names))
+            change = self.shrink * self.res.predict(res_features.columns(planes, names))
         image = np.maximum(np.asarray(view.s2_t0, np.float64) + change.reshape(view.s2_t0.shape), 0.0)
         radar = [np.isfinite(image_s1).all(axis=-1) for image_s1 in (view.s1_t0, view.s1_t1)]
         good = np.asarray(np.isfinite(view.s2_t0).all(axis=-1) & radar[0] & radar[1])
@@ -89,10 +86,9 @@ class TreeModel:
 
     def to_bytes(self) -> bytes:
         """The .npz: equal models give equal bytes."""
-        arrays: dict[str, NDArray[Any]] = {}
-        for name, forests in (("res", self.res), ("relative", self.relative)):
-            for band, forest in zip(self.bands, forests, strict=True):
-                arrays |= forest.to_arrays(f"{name}.{band}")
+        arrays = self.res.to_arrays(self.bands)
+        for band, forest in zip(self.bands, self.relative, strict=True):
+            arrays |= forest.to_arrays(f"relative.{band}")
         arrays |= {} if self.gate is None else self.gate.to_arrays(self.bands)
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -110,9 +106,8 @@ class TreeModel:
         try:
             own, bands = card["trees"], tuple(card["bands"])
             with np.load(run.trees, allow_pickle=False) as data:
-                res, relative = (
-                    tuple(Forest.from_arrays(data, f"{name}.{band}") for band in bands) for name in ("res", "relative")
-                )
+                res = ResModel.from_arrays(data, bands)
+                relative = tuple(Forest.from_arrays(data, f"relative.{band}") for band in bands)
                 gate = Gate.from_arrays(data, own["bag"], bands) if own.get("bag") else None
             limits = Range(tuple(own["range"]["low"]), tuple(own["range"]["high"]))
             ground = tuple(Ground(**one) for one in own["ground"])
@@ -130,23 +125,24 @@ def fit_model(
     fewer there is no gate, and the factor comes from the validation samples, else it is 1.
     raises  NothingFoundError when no sample has a clear pixel
     """
-    own, recipe = model.trees, recipe_of(model)
+    own, recipe, net = model.trees, recipe_of(model), net_of(model)
     try:
         rows = draw_rows(scenes, ids, own.pixels, seed)
         limits = range_of([scenes.facts(pair) for pair in sorted({scenes.owner(name) for name in ids})])
     except ValueError as error:
         raise NothingFoundError(f"The training set: {error}.", "See the counts of build_dataset and split.") from error
     sheet = Sheet(rows.names, rows.bands, rows.x)
-    res, relative = (fit_bands(sheet.of_set(name), rows.y, recipe, seed) for name in ("res", "relative"))
+    res = tree_net.fit(sheet.of_set("res"), rows.y, recipe, net, seed)
+    relative = fit_bands(sheet.of_set("relative"), rows.y, recipe, seed)
     held_out = _held_out(rows, scenes)
     gate, factor = None, None
-    if own.gate and set(scenes.bands) >= tree_gate.BANDS_NEEDED:
+    if own.gate and net is None and set(scenes.bands) >= tree_gate.BANDS_NEEDED:
         gate, factor = tree_gate.fit(rows, held_out, recipe, own.pixels, seed) or (None, None)
     else:
-        factor = _shrink(rows, held_out, recipe, own.pixels, seed)
+        factor = _shrink(rows, held_out, (recipe, net), own.pixels, seed)
     if factor is None and val is not None and val[1]:
         unseen = draw_rows(val[0], val[1], own.pixels // 2, seed)
-        mean = predict_bands(res, Sheet(unseen.names, unseen.bands, unseen.x).of_set("res"))
+        mean = res.predict(Sheet(unseen.names, unseen.bands, unseen.x).of_set("res"))
         factor = gated.shrink(mean, unseen.y.astype(np.float64))
     factor = 1.0 if factor is None else factor
     ground = {scenes.ground(pair): None for pair in sorted({scenes.owner(name) for name in ids})}
@@ -173,16 +169,20 @@ def _held_out(rows: Rows, scenes: Scenes) -> list[tuple[set[Pair], set[Pair]]]:
 
 
 def _shrink(
-    rows: Rows, held_out: list[tuple[set[Pair], set[Pair]]], recipe: Recipe, pixels: int, seed: int
+    rows: Rows,
+    held_out: list[tuple[set[Pair], set[Pair]]],
+    recipes: tuple[Recipe, NetRecipe | None],
+    pixels: int,
+    seed: int,
 ) -> float | None:
-    """Shrink factor from predictions of dates that the trees had not seen; None without such dates."""
+    """Shrink factor from predictions of dates that the model had not seen; None without such dates."""
     means, truths = [], []
     for away, tested in held_out:
         at, test = rows.of_pairs(away, pixels // 3), rows.of_pairs(tested, pixels // 3)
         if not len(at) or not len(test):
             continue
-        forests = fit_bands(rows.sheet(at).of_set("res"), rows.y[at], recipe, seed)
-        means.append(predict_bands(forests, rows.sheet(test).of_set("res")))
+        fitted = tree_net.fit(rows.sheet(at).of_set("res"), rows.y[at], *recipes, seed)
+        means.append(fitted.predict(rows.sheet(test).of_set("res")))
         truths.append(rows.y[test].astype(np.float64))
     return gated.shrink(np.concatenate(means), np.concatenate(truths)) if means else None
 
@@ -223,6 +223,7 @@ def train(
     fitted = fit_model(scenes, chosen, (val, held), model, conf.seed)
     figures = scored(fitted, val, held)
     how = "no gate" if fitted.gate is None else f"a bag of {len(fitted.gate.sets)} with a gate"
+    how = "averaged with a pixel network" if fitted.res.net is not None else how
     log.info("%s: trees on %d samples, %s, shrink factor %.2f", name, len(chosen), how, fitted.shrink)
     run.path.mkdir(parents=True, exist_ok=True)
     run.model.unlink(missing_ok=True)  # of a network that had this name
@@ -244,7 +245,7 @@ def _card(
     counts: tuple[int, int],
     figures: Mapping[str, float],
 ) -> dict[str, Any]:
-    nodes = sum(len(forest.arrays["value"]) for forest in (*fitted.res, *fitted.relative))
+    nodes = sum(len(forest.arrays["value"]) for forest in (*fitted.res.forests, *fitted.relative))
     return {
         "name": name, "model": model.model, "kind": KIND, "bands": list(fitted.bands), "bands_sar": list(scenes.index.bands_sar),
         "parameters": nodes, "size_px": scenes.index.size_px, "size_multiple": 1, "train_samples": counts[0],
@@ -252,6 +253,7 @@ def _card(
         "trees": {
             "recipe": asdict(recipe_of(model)), "shrink": fitted.shrink, "outside_shrink": OUTSIDE_SHRINK,
             "range": asdict(fitted.range), "ground": [asdict(one) for one in fitted.ground], "scene_means": [*fitted.bands, "NDVI"],
+            "net": facts_of_net(model, fitted.res),
             "bag": [] if fitted.gate is None else fitted.gate.sets,
             "features": {name: list(res_features.names_of(name, fitted.bands)) for name in ("res", "relative")},
         },

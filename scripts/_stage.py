@@ -33,7 +33,7 @@ from utils.workflow.errors import (
 from utils.workflow.files import remove_leftovers, remove_leftovers_of
 from utils.workflow.lock import Lock
 from utils.workflow.schema import Conf
-from utils.workflow.stages import STAGES, Stage, trees_of
+from utils.workflow.stages import STAGES, Stage, folders_of
 
 __all__ = ["Context", "Report", "guarded", "refuse", "refuse_direct", "stage"]
 
@@ -223,7 +223,7 @@ def _run(
     part = f".part-{options.part[0]}" if options.part else ""
     with Lock(layout.locks / f"{facts.name}{part}.lock"):
         if not options.part and not options.dry_run:
-            for folder in trees_of(facts, conf):
+            for folder in folders_of(facts, conf):
                 remove_leftovers(layout.work / folder)
             for file in facts.files:
                 remove_leftovers_of(layout.work / file)

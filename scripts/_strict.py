@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utils.io import dated_scenes, import_layouts, importer
 from utils.io.dated_scenes import Place, Selection
 from utils.science import res_features, strict, strict_methods, strict_rows, strict_scores
+from utils.science.pixel_net import NetRecipe, PixelNet
 from utils.science.res_features import Guide, Planes, View
 from utils.science.strict import Fold
 from utils.science.strict_rows import Pair, Sheet
@@ -29,9 +31,15 @@ _CODE = (
     "utils/science/guided.py", "utils/science/res_features.py", "utils/science/trees.py", "utils/science/gated.py",
     "utils/science/strict.py", "utils/science/strict_rows.py", "utils/science/strict_methods.py",
     "utils/science/strict_scores.py", "utils/science/metrics.py", "utils/science/indices.py",
-    "utils/io/dated_scenes.py", "utils/io/importer.py", "utils/io/import_layouts.py", "scripts/_strict.py",
+    "utils/science/pixel_net.py", "models/pixel_net.py", "utils/io/dated_scenes.py", "utils/io/importer.py", "utils/io/import_layouts.py", "scripts/_strict.py",
 )  # fmt: skip
 Predictions = Mapping[str, Path]
+
+
+def _fit_net(x: NDArray[np.float32], y: NDArray[np.float32], seed: int) -> PixelNet:
+    from models.pixel_net import fit
+
+    return fit(x, y, NetRecipe(), seed)
 
 
 def one_thread() -> Any:
@@ -170,7 +178,7 @@ class Strict:
 
     def _run(self, fold: Fold, seed: int) -> dict[str, Any]:
         begin = time.monotonic()
-        models = strict_methods.fit_fold(self.half(fold, seed), fold)
+        models = strict_methods.fit_fold(self.half(fold, seed), fold, _fit_net)
         fitted = time.monotonic()
         boards = self.judged(fold, models)
         self.log.info(

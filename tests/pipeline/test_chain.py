@@ -17,7 +17,7 @@ import pytest
 from tests.pipeline.chain_tools import Chain, final_bytes, make_chain
 from tests.pipeline.conftest import stages_of
 from utils.workflow import config
-from utils.workflow.stages import STAGES, chain, trees_of
+from utils.workflow.stages import STAGES, chain, folders_of
 
 
 def test_the_chain_ends_in_a_judged_image(finished: Chain) -> None:
@@ -78,7 +78,7 @@ def test_what_a_killed_stage_leaves_is_swept_by_it_alone(finished: Chain) -> Non
 
     def swept(name: str, path: str) -> bool:
         stage = STAGES[name]
-        inside = any(path.startswith(f"{tree}/") for tree in trees_of(stage, conf))
+        inside = any(path.startswith(f"{tree}/") for tree in folders_of(stage, conf))
         return inside or any(fnmatch(path, file) and path.count("/") == file.count("/") for file in stage.files)
 
     for name in names:

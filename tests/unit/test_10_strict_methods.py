@@ -7,6 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from utils.science import gated, strict, strict_methods, strict_rows
+from utils.science.pixel_net import PixelNet
 from utils.science.strict_methods import Half, Settings
 from utils.science.strict_rows import Rows, Sheet
 from utils.science.trees import Recipe
@@ -119,8 +120,16 @@ def test_rows_of_the_gate_are_unseen_clear_pairs_of_the_training(half, fold, mon
         }
 
 
+def linear_net(x, y, seed):
+    """The least squares plane as a network without a hidden layer, in place of a trained one."""
+    mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-3
+    z = np.column_stack([(x - mean) / spread, np.ones(len(x))])
+    found = np.linalg.lstsq(z.T @ z + 1e-3 * np.eye(z.shape[1]), z.T @ y, rcond=None)[0].astype(np.float32)
+    return PixelNet(mean.astype(np.float32), spread.astype(np.float32), 1.0, ((found[:-1], found[-1]),))
+
+
 def test_models_learn_the_signal_and_the_ablations_do_not(half, fold):
-    models = strict_methods.fit_fold(half, fold)
+    models = strict_methods.fit_fold(half, fold, linear_net)
     test = made([("a", "b")], 3000, seed=9)
     sheet = Sheet(NAMES, BANDS, test.x)
     still = test.x.copy()
@@ -137,6 +146,9 @@ def test_models_learn_the_signal_and_the_ablations_do_not(half, fold):
     assert np.allclose(
         found["ensemble"], (found["histgbm_bag_gated"] + found["season_only"] + found["histgbm_res"]) / 3
     )
+    assert np.allclose(found["trees_net"], (found["histgbm_res"] + found["net_res"]) / 2)
+    assert np.allclose(found["trees_net_s1_frozen"], (found["res_s1_frozen"] + found["net_s1_frozen"]) / 2)
+    assert skill["net_res"] > 0.6 and skill["trees_net"] > 0.6 and skill["net_s1_frozen"] < 0.1
     assert np.allclose(found["histgbm_res_shrink"], models.shrink * found["histgbm_res"])
     assert 0.9 < models.shrink <= 1.0
 
@@ -152,7 +164,7 @@ def test_only_clear_dates_train_the_context_baseline(half, fold, monkeypatch):
     for name in ("ctx", "season"):
         monkeypatch.setattr(strict_methods, "PLAIN", {k: v for k, v in ORIGINAL.items() if v[0] == name})
         with pytest.raises(StopIteration):
-            strict_methods.fit_fold(half, fold)
+            strict_methods.fit_fold(half, fold, linear_net)
     assert not {d for pair in seen["ctx"] for d in pair} & {"2018-11-01"}
     assert {d for pair in seen["season"] for d in pair} & {"2018-11-01"}
 

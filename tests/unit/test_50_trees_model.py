@@ -26,6 +26,8 @@ from utils.workflow.files import atomic_json
 
 YAMLS = (ROOT / "GAN_confs/model_histgbm_res.yaml", ROOT / "GAN_confs/train_histgbm_res.yaml")
 SMALL = ModelConf(model="histgbm_res", trees={"min_leaf": 20, "iterations": 20, "pixels": 2000})
+WITH_NET = ModelConf(model="trees_net", trees={"min_leaf": 20, "iterations": 20, "pixels": 2000}, net={"batch": 128})
+BOTH = pytest.mark.parametrize("model", [SMALL, WITH_NET], ids=["trees", "trees_net"])
 
 
 @pytest.fixture(autouse=True)
@@ -47,17 +49,18 @@ def data(folder: Path, name: str) -> DataSet:
     return DataSet(samples.load_index(folder / name), partial(samples.read_sample, folder / name))
 
 
-def fitted(sets: Path, run: Path, seed: int = 1) -> dict:
+def fitted(sets: Path, run: Path, seed: int = 1, model: ModelConf = SMALL) -> dict:
     both = (data(sets, "train"), data(sets, "val"))
-    return train("t", RunFolder(run), YAMLS, (SMALL, TrainConf(seed=seed)), both, logging.getLogger("test"))
+    return train("t", RunFolder(run), YAMLS, (model, TrainConf(seed=seed)), both, logging.getLogger("test"))
 
 
-def test_learns_the_burn_and_equal_trainings_give_equal_bytes(sets: Path, tmp_path: Path) -> None:
-    figures = fitted(sets, tmp_path / "a")
+@BOTH
+def test_learns_the_burn_and_equal_trainings_give_equal_bytes(sets: Path, tmp_path: Path, model: ModelConf) -> None:
+    figures = fitted(sets, tmp_path / "a", model=model)
     print(f"skill on changed pixels of the validation tiles {figures['skill_changed']:.2f} (limit 0.7)")
     assert figures["skill_changed"] > 0.7 and figures["mae"] < figures["mae_copy_t0"]
-    fitted(sets, tmp_path / "b")
-    fitted(sets, tmp_path / "c", seed=2)
+    fitted(sets, tmp_path / "b", model=model)
+    fitted(sets, tmp_path / "c", seed=2, model=model)
     files = [path.name for path in RunFolder(tmp_path / "a").outputs()]
     assert files == ["model.yaml", "train.yaml", "model.npz", "model_card.json", "model_card.md", "history.jsonl"]
     same, other = ([(tmp_path / run / name).read_bytes() for name in files] for run in ("b", "c"))
@@ -65,8 +68,9 @@ def test_learns_the_burn_and_equal_trainings_give_equal_bytes(sets: Path, tmp_pa
     assert other[2] != same[2]
 
 
-def test_predictor_predicts_what_was_trained(sets: Path, tmp_path: Path) -> None:
-    fitted(sets, tmp_path)
+@BOTH
+def test_predictor_predicts_what_was_trained(sets: Path, tmp_path: Path, model: ModelConf) -> None:
+    fitted(sets, tmp_path, model=model)
     index = samples.load_index(sets / "all")
     read = partial(samples.read_sample, sets / "all")
     predictor = TreePredictor(tmp_path, index, read)
@@ -85,8 +89,11 @@ def test_predictor_predicts_what_was_trained(sets: Path, tmp_path: Path) -> None
     assert np.isnan(holed[3, 4]).all() and np.isfinite(holed).sum() == holed.size - 4
 
 
-def test_another_landscape_is_told_and_the_change_is_cut_to_a_quarter(sets: Path, tmp_path: Path) -> None:
-    fitted(sets, tmp_path)
+@BOTH
+def test_another_landscape_is_told_and_the_change_is_cut_to_a_quarter(
+    sets: Path, tmp_path: Path, model: ModelConf
+) -> None:
+    fitted(sets, tmp_path, model=model)
     model = TreeModel.load(tmp_path)
     index = samples.load_index(sets / "all")
     read = partial(samples.read_sample, sets / "all")
@@ -151,7 +158,7 @@ def test_shrink_of_many_dates_comes_from_dates_not_seen(tmp_path: Path) -> None:
 
     recipe = recipe_of(SMALL)
     both = [made(signal) for signal in (True, False)]
-    real, season = (_shrink(rows, _held_out(rows, Dates()), recipe, 24000, 1) for rows in both)
+    real, season = (_shrink(rows, _held_out(rows, Dates()), (recipe, None), 24000, 1) for rows in both)
     assert real > 0.9 and season < 0.5
 
 

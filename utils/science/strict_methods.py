@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from utils.science import gated, metrics
 from utils.science.gated import Bagged
+from utils.science.pixel_net import PixelNet
 from utils.science.strict import Dated, Fold, date_groups, distant
 from utils.science.strict_rows import Pair, Rows, Sheet
 from utils.science.trees import Forest, Recipe, fit_bands, predict_bands
 
 Matrix = NDArray[np.float64]
 Positions = NDArray[np.intp]
+NetFitter = Callable[[NDArray[np.float32], NDArray[np.float32], int], PixelNet]  # features, change, seed
 
 RES = Recipe()
 CTX = Recipe(iterations=150, rate=0.1, leaves=31, min_leaf=20, l2=0.0)
@@ -27,9 +29,10 @@ PLAIN: dict[str, tuple[str, Recipe, bool]] = {
     "histgbm_res": ("res", RES, False),
     "res_no_calendar": ("res_no_calendar", RES, False),
 }
-FROZEN = {"res_s1_frozen": "histgbm_res", "res_no_calendar_s1_frozen": "res_no_calendar"}
-BAGGED = ("histgbm_res_shrink", "histgbm_bag", "histgbm_bag_gated", "ensemble")
-METHODS = ("copy_t0", *PLAIN, *FROZEN, *BAGGED)
+FROZEN = {"res_s1_frozen": "histgbm_res", "res_no_calendar_s1_frozen": "res_no_calendar", "net_s1_frozen": "net_res"}
+NETS = ("net_res", "trees_net", "trees_net_s1_frozen")
+BAGGED = ("histgbm_res_shrink", "histgbm_bag", "histgbm_bag_gated", "ensemble", "ensemble_net")
+METHODS = ("copy_t0", *PLAIN, *FROZEN, *NETS, *BAGGED)
 SETS = ("res", "res_no_calendar", "season", "means", "ctx", "no_s1")
 
 
@@ -54,6 +57,18 @@ class SetModel:
     def predict(self, sheet: Sheet) -> Matrix:
         """(N, n) change of reflectance."""
         return predict_bands(self.forests, sheet.of_set(self.features))
+
+
+@dataclass(frozen=True)
+class NetModel:
+    """A pixel network of the change on one set of features."""
+
+    features: str
+    net: PixelNet
+
+    def predict(self, sheet: Sheet) -> Matrix:
+        """(N, n) change of reflectance."""
+        return self.net.predict(sheet.of_set(self.features))
 
 
 @dataclass(frozen=True)
@@ -165,7 +180,7 @@ class Half:
 class FoldModels:
     """Every fitted model of a fold."""
 
-    plain: Mapping[str, SetModel]
+    plain: Mapping[str, SetModel | NetModel]
     bag: Bag
     gate: Forest
     shrink: float
@@ -175,24 +190,30 @@ class FoldModels:
         out = {name: model.predict(sheet) for name, model in self.plain.items()}
         out |= {name: self.plain[of].predict(frozen) for name, of in FROZEN.items()}
         bag = self.bag.predict(sheet)
+        out["trees_net"] = (out["histgbm_res"] + out["net_res"]) / 2
+        out["trees_net_s1_frozen"] = (out["res_s1_frozen"] + out["net_s1_frozen"]) / 2
         out["histgbm_res_shrink"] = self.shrink * out["histgbm_res"]
         out["histgbm_bag"] = bag.mean
         out["histgbm_bag_gated"] = gated.gated(self.gate, gate_sheet(bag, sheet), bag.mean)
         out["ensemble"] = (out["histgbm_bag_gated"] + out["season_only"] + out["histgbm_res"]) / 3
+        out["ensemble_net"] = (out["histgbm_bag_gated"] + out["season_only"] + out["trees_net"]) / 3
         return out
 
 
-def fit_fold(half: Half, fold: Fold) -> FoldModels:
+def fit_fold(half: Half, fold: Fold, fit_net: NetFitter) -> FoldModels:
     """Fit all methods of a fold; nothing of its test is looked at.
 
+    fit_net  trains the pixel network on rows
     raises  ValueError when a method has nothing to learn from
     """
     rows, settings = half.rows, half.settings
     clear_pairs = {pair for pair in fold.train_pairs if set(pair) <= half.clear}
-    plain = {}
+    plain: dict[str, SetModel | NetModel] = {}
     for name, (features, recipe, only_clear) in PLAIN.items():
         at = rows.of_pairs(clear_pairs if only_clear else set(fold.train_pairs), settings.pixels)
         plain[name] = learn(rows, at, features, recipe, settings.seed)
+    at = rows.of_pairs(set(fold.train_pairs), settings.pixels)
+    plain["net_res"] = NetModel("res", fit_net(rows.sheet(at).of_set("res"), rows.y[at], settings.seed))
     bag = fit_bag(rows, fold.train_pairs, settings.bag_pixels, settings.seed)
     unseen, res, truth, sheet = half.unseen(fold)
     gate = gated.fit_gate(gate_sheet(unseen, sheet), unseen.mean, truth, settings.seed)

@@ -25,12 +25,21 @@ WORDS = {
     "res_no_calendar": "the same without calendar",
     "res_s1_frozen": "histgbm_res shown S1(t1) := S1(t0)",
     "res_no_calendar_s1_frozen": "the one without calendar shown S1(t1) := S1(t0)",
+    "net_s1_frozen": "net_res shown S1(t1) := S1(t0)",
+    "net_res": "small network on the features of histgbm_res",
+    "trees_net": "mean of histgbm_res and net_res",
+    "trees_net_s1_frozen": "the same shown S1(t1) := S1(t0)",
     "histgbm_res_shrink": "histgbm_res times a constant fitted out of fold",
     "histgbm_bag": "mean of eight fits",
     "histgbm_bag_gated": "the same through a gate fitted out of fold",
     "ensemble": "mean of gated bag, season_only and histgbm_res",
+    "ensemble_net": "mean of gated bag, season_only and trees_net",
 }
-CANDIDATES = ("histgbm_res", "histgbm_bag_gated", "ensemble")
+FROZEN = {
+    "res_s1_frozen": "histgbm_res", "res_no_calendar_s1_frozen": "res_no_calendar", "net_s1_frozen": "net_res",
+    "trees_net_s1_frozen": "trees_net",
+}  # fmt: skip
+CANDIDATES = ("trees_net", "histgbm_res", "net_res", "histgbm_bag_gated", "ensemble", "ensemble_net")
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ def build(
         methods[name] = found
     radar = {
         frozen: difference(pooled[own], pooled[frozen], "changed", "skill", bands, draws, seed)
-        for frozen, own in (("res_s1_frozen", "histgbm_res"), ("res_no_calendar_s1_frozen", "res_no_calendar"))
+        for frozen, own in FROZEN.items()
         if {frozen, own} <= set(pooled)
     }
     above = {

@@ -28,7 +28,7 @@ class Stage:
     slice      dotted configuration keys that its result depends on
     without    keys of section preprocess that its result does not depend on
     external   dotted keys that name files or folders outside the work directory which it reads
-    trees      folders under the work directory that no other stage writes to while this one runs; {run}: each of train.runs
+    folders    folders under the work directory that no other stage writes to while this one runs; {run}: each of train.runs
     files      its files in folders that others write to at the same time, as patterns
     version    raised when the meaning of its results changes: makes older results stale
     """
@@ -41,7 +41,7 @@ class Stage:
     slice: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
-    trees: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     weight: Weight = "light"
     splittable: bool = False
@@ -78,7 +78,7 @@ _ALL = (
         slice=("scene",),
         splittable=True,
         enabled=lambda c: c.scene.enabled,
-        trees=("scene",),
+        folders=("scene",),
     ),
     Stage(
         "find_images",
@@ -91,7 +91,7 @@ _ALL = (
         weight="network",
         published=("find_image",),
         enabled=_search,
-        trees=("search",),
+        folders=("search",),
     ),
     Stage(
         "download",
@@ -112,7 +112,7 @@ _ALL = (
         weight="network",
         published=("download_image", "download_images_from_s2name"),
         enabled=_search,
-        trees=("raw",),
+        folders=("raw",),
     ),
     Stage(
         "preprocess_s1",
@@ -128,7 +128,7 @@ _ALL = (
         version=2,
         published=("convert_sent1",),
         enabled=_search,
-        trees=("preprocessed/sentinel1",),
+        folders=("preprocessed/sentinel1",),
     ),
     Stage(
         "preprocess_s2",
@@ -144,7 +144,7 @@ _ALL = (
         version=2,
         published=("convert_sent2",),
         enabled=_search,
-        trees=("preprocessed/sentinel2",),
+        folders=("preprocessed/sentinel2",),
     ),
     Stage(
         "import_data",
@@ -156,7 +156,7 @@ _ALL = (
         external=("import_data.root",),
         splittable=False,
         enabled=lambda c: c.source == "import",
-        trees=("preprocessed", "search"),
+        folders=("preprocessed", "search"),
     ),
     Stage(
         "multitemporal",
@@ -168,7 +168,7 @@ _ALL = (
         splittable=True,
         version=2,
         enabled=lambda c: c.preprocess.multitemporal.enabled,
-        trees=("preprocessed/sentinel1_mt",),
+        folders=("preprocessed/sentinel1_mt",),
     ),
     Stage(
         "tile",
@@ -178,7 +178,7 @@ _ALL = (
         upstream=("find_images", "preprocess_s1", "preprocess_s2", "import_data", "multitemporal"),
         slice=("tiling", "dataset.s2_bands", "dataset.extra_bands"),
         splittable=True,
-        trees=("tiles",),
+        folders=("tiles",),
     ),
     Stage(
         "build_dataset",
@@ -190,7 +190,7 @@ _ALL = (
         splittable=True,
         version=3,
         published=("tiling",),
-        trees=("dataset/all",),
+        folders=("dataset/all",),
     ),
     Stage(
         "split",
@@ -201,7 +201,7 @@ _ALL = (
         slice=("split", "dataset.storage"),
         version=2,
         published=("split_dataset",),
-        trees=("dataset/train", "dataset/val", "dataset/test", "dataset/shards"),
+        folders=("dataset/train", "dataset/val", "dataset/test", "dataset/shards"),
         files=("dataset/split.json",),
     ),
     Stage(
@@ -211,7 +211,7 @@ _ALL = (
         "norm/",
         upstream=("split",),
         slice=("normalise",),
-        trees=("norm",),
+        folders=("norm",),
     ),
     Stage(
         "train",
@@ -223,7 +223,7 @@ _ALL = (
         external=("train.runs",),
         weight="heavy",
         published=("train_model",),
-        trees=("runs",),
+        folders=("runs",),
     ),
     Stage(
         "predict",
@@ -235,7 +235,7 @@ _ALL = (
         weight="heavy",
         splittable=True,
         version=2,
-        trees=("pred", "stripes"),
+        folders=("pred", "stripes"),
     ),
     Stage(
         "mosaic",
@@ -246,7 +246,7 @@ _ALL = (
         slice=(*_MOSAIC, "report.max_px", "report.max_pairs", "report.synthetic"),
         version=2,
         published=("mosaic_predictions",),
-        trees=("mosaic/{run}",),
+        folders=("mosaic/{run}",),
     ),
     Stage(
         "mosaic_truth",
@@ -257,7 +257,7 @@ _ALL = (
         slice=("mosaic.dtype", "report.max_px", "report.max_pairs", "report.synthetic"),
         version=2,
         published=("mosaic_gt",),
-        trees=("mosaic/truth",),
+        folders=("mosaic/truth",),
     ),
     Stage(
         "indices",
@@ -268,7 +268,7 @@ _ALL = (
         slice=("burned.indices", "evaluate.truth_dir"),
         external=("evaluate.truth_dir",),
         version=2,
-        trees=("maps",),
+        folders=("maps",),
     ),
     Stage(
         "burned",
@@ -279,7 +279,7 @@ _ALL = (
         slice=("burned", "evaluate.truth_dir", "report.synthetic"),
         external=("evaluate.truth_dir",),
         version=3,
-        trees=("maps",),
+        folders=("maps",),
     ),
     Stage(
         "landclass",
@@ -289,7 +289,7 @@ _ALL = (
         upstream=("indices", "burned"),
         slice=("landclass", "preprocess.dem.path", "report.synthetic", "report.max_px"),
         external=("landclass.class_raster", "landclass.dem", "preprocess.dem.path"),
-        trees=("landclass",),
+        folders=("landclass",),
     ),
     Stage(
         "change",
@@ -299,7 +299,7 @@ _ALL = (
         upstream=("mosaic", "mosaic_truth", "split"),
         slice=("change", "evaluate.truth_dir", "evaluate.changed_threshold", "report.synthetic", "report.max_px"),
         external=("evaluate.truth_dir",),
-        trees=("change",),
+        folders=("change",),
     ),
     Stage(
         "evaluate",
@@ -310,7 +310,7 @@ _ALL = (
         slice=("evaluate", *_BURNED_CLASSES, "report.synthetic", "train.runs", "preprocess.dem.path"),
         external=("evaluate.truth_dir", "evaluate.class_raster", "evaluate.dem_raster", "preprocess.dem.path"),
         version=3,
-        trees=("reports/scores",),
+        folders=("reports/scores",),
         files=("reports/*",),
     ),
     Stage(
@@ -321,7 +321,7 @@ _ALL = (
         upstream=("mosaic", "mosaic_truth"),
         slice=("evaluate.truth_dir", "report"),
         external=("evaluate.truth_dir",),
-        trees=("reports/compare",),
+        folders=("reports/compare",),
     ),
     Stage(
         "report",
@@ -337,10 +337,10 @@ _ALL = (
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
 
 
-def trees_of(stage: Stage, conf: Conf) -> list[str]:
+def folders_of(stage: Stage, conf: Conf) -> list[str]:
     """The folders of a stage under the work directory, {run} replaced by the name of each run."""
     names = [run.name for run in conf.train.runs]
-    return list(dict.fromkeys(tree.format(run=name) for tree in stage.trees for name in names or [""]))
+    return list(dict.fromkeys(tree.format(run=name) for tree in stage.folders for name in names or [""]))
 
 
 def upstream_of(name: str, conf: Conf) -> list[str]:
