@@ -163,14 +163,14 @@ def places(runs: Sequence[PlaceRun], log: logging.Logger) -> list[dict[str, Any]
 
 
 def write_page(
-    page: Path, reports: Sequence[Mapping[str, Any]], confs: Sequence[Path], cases: Sequence[Mapping[str, Any]]
+    page: Path, reports: Sequence[Mapping[str, Any]], words: Sequence[str], cases: Sequence[Mapping[str, Any]]
 ) -> None:
     """Put the tables between the two marks of a page (made where it is missing) and the plot beside it.
 
+    words   of the command that made the reports, without --page: they stand above the tables
     raises  InputError for a page without the marks
     """
     picture = page.with_name(f"{page.stem}_strict.png")
-    words = [*map(str, confs), *(["--places"] if cases else [])]
     command = f"./s2cr strict {' '.join(words)} --page {page}"
     body = strict_report.markdown(reports, picture.name, provenance)
     if cases:

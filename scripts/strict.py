@@ -73,5 +73,7 @@ def run(
         for row in _strict_report.place_lines(cases):
             click.echo(row)
         if page is not None:
-            _strict_report.write_page(page, reports, confs, cases)
+            words = [*map(str, confs), *(["--seeds", seeds] if seeds else []), *(["--places"] if cases else [])]
+            words += [f"--predictions {name}=DIR" for name in given]
+            _strict_report.write_page(page, reports, words, cases)
             click.echo(page)

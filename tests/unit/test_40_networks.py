@@ -87,7 +87,8 @@ def test_layers_survive_their_configuration() -> None:
 
 def test_unknown_model_lists_the_names() -> None:
     with pytest.raises(
-        ConfigError, match=r"'cyclegam' is unknown.*cyclegan, dsen2cr, histgbm_res, published_gan, resunet, resunet_gan, trees_net"
+        ConfigError,
+        match=r"'cyclegam' is unknown.*cyclegan, dsen2cr, histgbm_res, published_gan, resunet, resunet_gan, trees_net",
     ):
         registry.spec_of(ModelConf(model="cyclegam"))
 

@@ -35,6 +35,7 @@ WORDS = {
     "ensemble": "mean of gated bag, season_only and histgbm_res",
     "ensemble_net": "mean of gated bag, season_only and trees_net",
 }
+FROM_FILES = "predictions from files (--predictions), of one run"
 FROZEN = {
     "res_s1_frozen": "histgbm_res", "res_no_calendar_s1_frozen": "res_no_calendar", "net_s1_frozen": "net_res",
     "trees_net_s1_frozen": "trees_net",
@@ -264,5 +265,5 @@ def markdown(reports: Sequence[Mapping[str, Any]], picture: str, link: Callable[
                 for g in report["goals"]
             ]
     used = dict.fromkeys(name for report in reports for name in report["methods"])
-    out += ["", *(f"- `{name}`: {WORDS[name]}" for name in used if name in WORDS)]
+    out += ["", *(f"- `{name}`: {WORDS.get(name, FROM_FILES)}" for name in used)]
     return "\n".join(out) + "\n"
