@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.augmentation import Draw, crop_corner, crop_size, shifted
 from models.config import TrainConf
-from utils.science.gain_kernels import add_channels, gain_channels
+from utils.science.gain_kernels import cut_turned
 from utils.workflow.errors import NothingFoundError
 
 F32 = NDArray[np.float32]
@@ -223,13 +224,33 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """This worker's part of the batch of one step, cropped and augmented."""
-        parts, chosen = [], self.choose(step)
-        for place in self.places:
-            sample_id = chosen[place]
-            rng = np.random.default_rng([self.conf.seed, 12, step, place])
-            tile = crop(self.load(sample_id), self.conf.crop_px, self.multiple, rng)
-            parts.append(augment(tile, self.conf, self.units, self.start, rng))
-        return stack(parts)
+        chosen = self.choose(step)
+        tiles = [self.load(chosen[place]) for place in self.places]
+        streams = [np.random.default_rng([self.conf.seed, 12, step, place]) for place in self.places]
+        sizes = {crop_size(tile.weight.shape, self.conf.crop_px, self.multiple) for tile in tiles}
+        if self.conf.augment.shift_px or len({side for size in sizes for side in size}) > 1:
+            cut = (crop(tile, self.conf.crop_px, self.multiple, rng) for tile, rng in zip(tiles, streams, strict=True))
+            return stack(
+                [augment(tile, self.conf, self.units, self.start, rng) for tile, rng in zip(cut, streams, strict=True)]
+            )
+        return self._assembled(tiles, streams, sizes.pop()[0])
+
+    def _assembled(self, tiles: Sequence[Tile], streams: Sequence[np.random.Generator], side: int) -> Batch:
+        """The same of squares that are not shifted, bit for bit, each number written once: a quarter of the time."""
+        shape, conf = (len(tiles), side, side), self.conf
+        channels, bands = tiles[0].x.shape[-1], tiles[0].y.shape[-1]
+        out = Batch(*(np.empty((*shape, n), np.float32) for n in (channels, bands, 1, 1)))
+        for number, (tile, rng) in enumerate(zip(tiles, streams, strict=True)):
+            top, left = crop_corner(tile.weight.shape, (side, side), rng)
+            draw = Draw.of(conf, channels, self.start, bands, rng)
+            x, y = out.x[number], out.y[number]
+            turns, mirror = (draw.turns, draw.mirror) if conf.augment.flips else (0, False)
+            planes = ((tile.x, x), (tile.y, y), (tile.weight[..., None], out.weight[number]))
+            for source, target in (*planes, (tile.changed[..., None], out.changed[number])):
+                cut_turned(source, top, left, turns, mirror, target)
+            draw.change(x, y, conf, self.units, self.start)
+            draw.hide(x, self.start, bands)
+        return Batch(out.x, out.y, out.weight[..., 0], out.changed[..., 0])
 
     def iterate(self, first: int, stop: int) -> Iterator[Batch]:
         """Batches first .. stop-1 in order, prepared ahead by a few threads; an error of one comes at its turn."""
@@ -254,9 +275,8 @@ def stack(tiles: Sequence[Tile]) -> Batch:
 
 def crop(tile: Tile, size_px: int | None, multiple: int, rng: np.random.Generator) -> Tile:
     """A random square of size_px; without a size, the whole tile cut to a multiple of `multiple`."""
-    rows, cols = tile.weight.shape
-    height, width = (min(size_px or n, n) // multiple * multiple for n in (rows, cols))
-    top, left = int(rng.integers(rows - height + 1)), int(rng.integers(cols - width + 1))
+    height, width = crop_size(tile.weight.shape, size_px, multiple)
+    top, left = crop_corner(tile.weight.shape, (height, width), rng)
     part = (slice(top, top + height), slice(left, left + width))
     return Tile(tile.x[part], tile.y[part], tile.weight[part], tile.changed[part])
 
@@ -267,18 +287,9 @@ def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.rando
     Every draw but the last one's happens whether used or not, so that streams stay aligned.
     """
     options, bands = conf.augment, tile.y.shape[-1]
-    shifts_db, gain = rng.uniform(-1, 1, 2) * options.s1_gain_db, 1 + rng.uniform(-1, 1) * options.s2_gain
-    drop, turns, mirror = rng.random() < options.drop_s1_t0, int(rng.integers(4)), bool(rng.integers(2))
+    draw = Draw.of(conf, tile.x.shape[-1], start, bands, rng)
     x, y = tile.x.copy(), tile.y.copy() if options.s2_gain else tile.y
-    dates, optical, changes = _channel_plan(x.shape[-1], start, bands)
-    older = rng.uniform(-1, 1, dates - 2) * options.s1_gain_db
-    if options.s1_gain_db:
-        for date, shift_db in enumerate([*older, *shifts_db]):
-            add_channels(x, 2 * date, (shift_db * units.db_slope).astype(np.float32))
-    if options.s2_gain:
-        for first in range(optical, start + bands, bands):
-            gain_channels(x, first, units.scale, units.offset, np.float32(gain))
-        gain_channels(y, 0, units.scale, units.offset, np.float32(gain))
+    draw.change(x, y, conf, units, start)
     weight, changed = tile.weight, tile.changed
     if options.shift_px:
         shift_px = rng.uniform(-1, 1, 2) * options.shift_px
@@ -286,29 +297,9 @@ def augment(tile: Tile, conf: TrainConf, units: Units, start: int, rng: np.rando
         y = shifted(y, shift_px)
         weight = np.floor(shifted(weight, shift_px) + np.float32(1e-6))  # every pixel mixed in must be a good one
         changed = np.ceil(shifted(changed, shift_px) - np.float32(1e-6)) * weight
-    if drop:
-        x[..., 2 * dates - 4 : 2 * dates - 2] = 0.0
-        x[..., changes : changes + 2 * (optical > changes)] = 0.0  # the differences of scaler mode fixed
+    draw.hide(x, start, bands)
     arrays = [x, y, weight, changed]
     if options.flips:
-        arrays = [np.rot90(a, turns) for a in arrays]
-        arrays = [a[:, ::-1] for a in arrays] if mirror else arrays
+        arrays = [np.rot90(a, draw.turns) for a in arrays]
+        arrays = [a[:, ::-1] for a in arrays] if draw.mirror else arrays
     return Tile(*arrays)
-
-
-def _channel_plan(width: int, start: int, bands: int) -> tuple[int, int, int]:
-    """(dates, first optical channel, first channel behind the SAR dates) of x: 2 SAR channels a date, in mode fixed two
-    differences, the optical images of all dates but the last, in mode fixed a valid mask."""
-    differences = 2 if width - start - bands else 0
-    dates = (start - differences + 2 * bands) // (2 + bands)
-    return dates, 2 * dates + differences, 2 * dates
-
-
-def shifted(image: F32, shift_px: Any) -> F32:
-    """(H, W, ...) moved down and right by shift_px (2,), each at most 1 either way, bilinear; edge pixels repeat."""
-    for axis, amount in enumerate(shift_px):
-        size = image.shape[axis]
-        source = np.clip(np.arange(size) - (1 if amount > 0 else -1), 0, size - 1)
-        part = np.float32(abs(amount))
-        image = (1 - part) * image + part * np.take(image, source, axis=axis)
-    return image

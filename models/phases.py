@@ -82,7 +82,7 @@ class PhasedTrainer(RegressionTrainer):
         arrays = self.spread(batch.x, batch.y, batch.weight, batch.changed)
         result: Losses
         result, gradients = self._update2(("generator2", "discriminator"), *arrays)
-        self.last_gradients = {"generator": gradients["generator2"], "discriminator": gradients["discriminator"]}
+        self.last_gradients = {name.removesuffix("2"): group for name, group in gradients.items()}
         return result
 
     def _network_of(self, optimiser: str) -> Any:

@@ -88,6 +88,7 @@ class Trainer(ABC):
     def __init__(self, generator: Any, conf: TrainConf, total_steps: int) -> None:
         self.generator, self.conf, self.total_steps = generator, conf, total_steps
         self.strategy = tf.distribute.get_strategy()
+        self.keeps_gradients = True  # False before the first step: none leaves the graph, where buffers are used again
         self.last_gradients: Gradients = {}
         self.networks: dict[str, Any] = {"generator": generator}
         self.optimisers: dict[str, tuple[Any, float]] = {}
@@ -134,7 +135,7 @@ class Trainer(ABC):
         self.update_average(self.optimisers[names[0]][0].iterations)
         for name, norm in norms.items():
             terms["gradient_norm" if name == "generator" else f"gradient_norm_{name}"] = norm
-        return terms, gradients
+        return terms, gradients if self.keeps_gradients else {}
 
     def _network_of(self, optimiser: str) -> Any:
         """The network that an optimiser moves."""

@@ -97,6 +97,7 @@ class Training:
         self.spe = self.batches.steps_per_epoch
         self.total = self.spe * train.epoch
         self.trainer = build_trainer(task, self.total)
+        self.trainer.keeps_gradients = train.tensorboard  # which shows their histograms
         self.checkpoints = Checkpoints(task.run.checkpoints, task.fingerprint, train.keep)
         if not self.val_ids:
             task.log.warning("%s: the validation set is empty: the last weights are exported, not the best", task.name)

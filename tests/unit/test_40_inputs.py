@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.inputs import Batches, Tile, TileCache, augment, crop, prepare_tile, units_of
+from models.inputs import Batches, Tile, TileCache, augment, crop, prepare_tile, stack, units_of
 from tests.unit.tiny_training import BANDS, MEDIAN, SAR, resunet_conf, sample, standard_scaler
 from utils.science.scaler import Scaler
 from utils.workflow.errors import NothingFoundError
@@ -141,6 +141,40 @@ def test_flips_move_all_arrays_alike() -> None:
             map(tuple, np.concatenate([turned.x, turned.y, turned.weight[..., None]], -1).reshape(-1, 16).tolist())
         )
         assert before == after
+
+
+@pytest.mark.parametrize("options", [{}, {"flips": False}, {"s1_gain_db": 0.0, "s2_gain": 0.0}, {"drop_s1_t0": 0.5}])
+@pytest.mark.parametrize("dates", [2, 3])
+def test_batches_written_at_once_are_those_of_the_parts(options: dict[str, object], dates: int) -> None:
+    """Not one bit apart from crop, augment and stack, tile by tile."""
+    chosen = {"flips": True, "s1_gain_db": 1.0, "s2_gain": 0.1, **options}
+    conf = resunet_conf(augment=chosen, batch_size=3, crop_px=12)
+    start = 6 + (dates - 2) * 6
+    wide = {name: _wide(_tile(number), dates) for number, name in enumerate("abcdefg")}
+    batches = Batches(list(wide), wide.__getitem__, conf, UNITS, start)
+    turned = 0
+    for step in range(12):
+        parts = []
+        for place, name in enumerate(batches.choose(step)):
+            rng = np.random.default_rng([conf.seed, 12, step, place])
+            parts.append(augment(crop(wide[name], 12, 1, rng), conf, UNITS, start, rng))
+        wanted, found = stack(parts), batches.batch(step)
+        for name in ("x", "y", "weight", "changed"):
+            one, other = getattr(found, name), getattr(wanted, name)
+            assert one.dtype == np.float32 and one.flags.c_contiguous and one.tobytes() == other.tobytes(), name
+        turned += not np.array_equal(
+            found.x[0], crop(wide[batches.choose(step)[0]], 12, 1, np.random.default_rng([conf.seed, 12, step, 0])).x
+        )
+    assert turned > 0
+
+
+def _wide(tile: Tile, dates: int) -> Tile:
+    """A tile of more dates: SAR and optical channels of those before come first."""
+    if dates == 2:
+        return tile
+    older = np.random.default_rng(1).normal(size=(*tile.weight.shape, 2 + 4)).astype(np.float32)
+    x = np.concatenate([older[..., :2], tile.x[..., :6], older[..., 2:], tile.x[..., 6:]], axis=-1)
+    return Tile(x, tile.y, tile.weight, tile.changed)
 
 
 def test_crops_are_multiples_and_inside() -> None:

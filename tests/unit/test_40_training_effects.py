@@ -14,9 +14,10 @@ from models import backend
 backend.start()
 
 from models import inputs  # noqa: E402
+from models.augmentation import shifted  # noqa: E402
 from models.building import build_trainer  # noqa: E402
 from models.config import ModelConf, TrainConf  # noqa: E402
-from models.inputs import Batch, augment, shifted  # noqa: E402
+from models.inputs import Batch, augment  # noqa: E402
 from models.run import load_model  # noqa: E402
 from models.training import Training  # noqa: E402
 from tests.unit.tiny_training import TINY_GAN, gan_conf, resunet_conf, task  # noqa: E402
