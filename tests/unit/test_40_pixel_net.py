@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import pixel_net
+from models import pixel_net, tree_net
 from utils.science.pixel_net import CLIP, NetRecipe, PixelNet
+from utils.science.trees import Recipe, predict_bands
 
 SMALL = NetRecipe(hidden=(16, 16), epochs=30, batch=128, dropout=0.0, noise=0.0)
 
@@ -54,6 +55,22 @@ def test_unknown_is_the_mean_and_far_away_is_no_farther_than_the_clip() -> None:
     edge[0, 4] = -50.0  # nothing was learned from it, so nothing depends on it
     assert np.allclose(net.predict(far), net.predict(edge), atol=1e-4)
     assert np.isfinite(net.predict(np.full((1, 5), np.nan, np.float32))).all()
+
+
+def test_trees_answer_alone_where_the_network_would_extrapolate() -> None:
+    x, y = made(2000)
+    model = tree_net.fit(x, y, Recipe(iterations=10, min_leaf=20), SMALL, 1)
+    assert model.net is not None
+    trees, net = predict_bands(model.forests, x), model.net.predict(x)
+    far = (np.abs((x - model.net.mean) / model.net.spread) > CLIP).any(axis=1)
+    found = model.predict(x)
+    assert np.array_equal(found[~far], (trees + net)[~far] / 2) and np.array_equal(found[far], trees[far])
+    away = np.repeat(model.net.mean[None], 3, axis=0)
+    away[0, 2], away[1, 2], away[2, 1] = 1e6, model.net.mean[2] + 3.9 * model.net.spread[2], np.nan
+    alone, mean, hole = model.predict(away) - predict_bands(model.forests, away)
+    assert not alone.any() and mean.any() and hole.any()
+    plain = tree_net.fit(x, y, Recipe(iterations=10, min_leaf=20), None, 1)
+    assert plain.net is None and np.array_equal(plain.predict(x), trees)
 
 
 def test_kept_as_plain_arrays() -> None:
