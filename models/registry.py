@@ -90,7 +90,7 @@ REGISTRY: dict[str, ModelSpec] = {
             "trees_net",
             "fixed",
             "regression",
-            "mean of these trees and a small network on the same features: the choice for few scenes",
+            "mean of such trees and a small network on the same features: for places with dozens of dates",
             _no_network,
             True,
         ),
