@@ -28,7 +28,8 @@ class Stage:
     slice      dotted configuration keys that its result depends on
     without    keys of section preprocess that its result does not depend on
     external   dotted keys that name files or folders outside the work directory which it reads
-    folders    folders under the work directory that no other stage writes to while this one runs; {run}: each of train.runs
+    folders    under the work directory, that no other stage writes to while this one runs; {run}: each of train.runs; left
+               out: what it writes, where that is one folder
     files      its files in folders that others write to at the same time, as patterns
     version    raised when the meaning of its results changes: makes older results stale
     """
@@ -60,6 +61,11 @@ _S2_ONLY = (
     "s2_backend", "s2_bands", "cloud_classes", "cloud_dilate_m", "cloud_mask", "l1c_dir", "s2cloudless", "fmask",
 )  # fmt: skip
 
+_DOWNLOAD = (
+    *(f"download.{name}" for name in ("link", "rank", "unpack", "orbits", "dem", "recheck_cloud")),
+    "preprocess.dem.path",
+)
+
 # All of section dataset but how the sets are stored.
 _DATASET = tuple(f"dataset.{name}" for name in DatasetConf.model_fields if name != "storage")
 
@@ -78,7 +84,6 @@ _ALL = (
         slice=("scene",),
         splittable=True,
         enabled=lambda c: c.scene.enabled,
-        folders=("scene",),
     ),
     Stage(
         "find_images",
@@ -99,20 +104,11 @@ _ALL = (
         "search/pairs.json",
         "raw/",
         upstream=("find_images",),
-        slice=(
-            "download.link",
-            "download.rank",
-            "download.unpack",
-            "download.orbits",
-            "download.dem",
-            "download.recheck_cloud",
-            "preprocess.dem.path",
-        ),
+        slice=_DOWNLOAD,
         external=("preprocess.dem.path",),
         weight="network",
         published=("download_image", "download_images_from_s2name"),
         enabled=_search,
-        folders=("raw",),
     ),
     Stage(
         "preprocess_s1",
@@ -128,7 +124,6 @@ _ALL = (
         version=2,
         published=("convert_sent1",),
         enabled=_search,
-        folders=("preprocessed/sentinel1",),
     ),
     Stage(
         "preprocess_s2",
@@ -144,7 +139,6 @@ _ALL = (
         version=2,
         published=("convert_sent2",),
         enabled=_search,
-        folders=("preprocessed/sentinel2",),
     ),
     Stage(
         "import_data",
@@ -168,7 +162,6 @@ _ALL = (
         splittable=True,
         version=2,
         enabled=lambda c: c.preprocess.multitemporal.enabled,
-        folders=("preprocessed/sentinel1_mt",),
     ),
     Stage(
         "tile",
@@ -178,7 +171,6 @@ _ALL = (
         upstream=("find_images", "preprocess_s1", "preprocess_s2", "import_data", "multitemporal"),
         slice=("tiling", "dataset.s2_bands", "dataset.extra_bands"),
         splittable=True,
-        folders=("tiles",),
     ),
     Stage(
         "build_dataset",
@@ -190,7 +182,6 @@ _ALL = (
         splittable=True,
         version=3,
         published=("tiling",),
-        folders=("dataset/all",),
     ),
     Stage(
         "split",
@@ -211,7 +202,6 @@ _ALL = (
         "norm/",
         upstream=("split",),
         slice=("normalise",),
-        folders=("norm",),
     ),
     Stage(
         "train",
@@ -223,7 +213,6 @@ _ALL = (
         external=("train.runs",),
         weight="heavy",
         published=("train_model",),
-        folders=("runs",),
     ),
     Stage(
         "predict",
@@ -257,7 +246,6 @@ _ALL = (
         slice=("mosaic.dtype", "report.max_px", "report.max_pairs", "report.synthetic"),
         version=2,
         published=("mosaic_gt",),
-        folders=("mosaic/truth",),
     ),
     Stage(
         "indices",
@@ -268,7 +256,6 @@ _ALL = (
         slice=("burned.indices", "evaluate.truth_dir"),
         external=("evaluate.truth_dir",),
         version=2,
-        folders=("maps",),
     ),
     Stage(
         "burned",
@@ -279,7 +266,6 @@ _ALL = (
         slice=("burned", "evaluate.truth_dir", "report.synthetic"),
         external=("evaluate.truth_dir",),
         version=3,
-        folders=("maps",),
     ),
     Stage(
         "landclass",
@@ -289,7 +275,6 @@ _ALL = (
         upstream=("indices", "burned"),
         slice=("landclass", "preprocess.dem.path", "report.synthetic", "report.max_px"),
         external=("landclass.class_raster", "landclass.dem", "preprocess.dem.path"),
-        folders=("landclass",),
     ),
     Stage(
         "change",
@@ -299,7 +284,6 @@ _ALL = (
         upstream=("mosaic", "mosaic_truth", "split"),
         slice=("change", "evaluate.truth_dir", "evaluate.changed_threshold", "report.synthetic", "report.max_px"),
         external=("evaluate.truth_dir",),
-        folders=("change",),
     ),
     Stage(
         "evaluate",
@@ -321,7 +305,6 @@ _ALL = (
         upstream=("mosaic", "mosaic_truth"),
         slice=("evaluate.truth_dir", "report"),
         external=("evaluate.truth_dir",),
-        folders=("reports/compare",),
     ),
     Stage(
         "report",
@@ -339,8 +322,9 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
 
 def folders_of(stage: Stage, conf: Conf) -> list[str]:
     """The folders of a stage under the work directory, {run} replaced by the name of each run."""
-    names = [run.name for run in conf.train.runs]
-    return list(dict.fromkeys(tree.format(run=name) for tree in stage.folders for name in names or [""]))
+    folders = stage.folders or ((stage.writes.rstrip("/"),) if stage.writes.endswith("/") else ())
+    names = [run.name for run in conf.train.runs] or [""]
+    return list(dict.fromkeys(folder.format(run=name) for folder in folders for name in names))
 
 
 def upstream_of(name: str, conf: Conf) -> list[str]:
