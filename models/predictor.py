@@ -14,7 +14,7 @@ from models.run import RunFolder, load_card, load_model
 from models.runtime import Kind, Runtime
 from models.validation import pad_to_multiple
 from utils.science.scaler import CHANGE_CLIP_DB
-from utils.science.uncertainty import widths_text
+from utils.science.uncertainty import WIDTH_TAG, widths_text
 from utils.workflow.errors import ConfigError
 
 Input = tuple[RawSample, Mapping[str, float]]
@@ -90,7 +90,7 @@ class Predictor:
     def sigma_tags(self) -> dict[str, str]:
         """Tag SIGMA_95 of rasters of sigma: half width of the interval of 95 % of each band, in sigmas."""
         widths = self.card.get("uncertainty", {}).get("width_95")
-        return {"SIGMA_95": widths_text({band: widths[band] for band in self.bands})} if widths else {}
+        return {WIDTH_TAG: widths_text({band: widths[band] for band in self.bands})} if widths else {}
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -26,10 +26,7 @@ def recipe_of(model: ModelConf) -> Recipe:
 
 def net_of(model: ModelConf) -> NetRecipe | None:
     """How the pixel network of a model.yaml is trained; None for trees alone."""
-    own = model.net
-    if model.model != WITH_NET:
-        return None
-    return NetRecipe(own.hidden, own.dropout, own.noise, own.epochs, own.batch, own.rate, own.weight_decay, own.ema)
+    return NetRecipe(**model.net.model_dump()) if model.model == WITH_NET else None
 
 
 def facts_of_net(model: ModelConf, fitted: ResModel) -> dict[str, Any] | None:

@@ -83,10 +83,11 @@ class Predictions:
         """
         path = self.folder / "sigma" / f"{self.index.samples[0].id}.tif"
         try:
-            return [float(w) for w in uncertainty.widths_of(sigma_tags(path).get("SIGMA_95"), self.bands)]
+            return [float(w) for w in uncertainty.widths_of(sigma_tags(path).get(uncertainty.WIDTH_TAG), self.bands)]
         except ValueError as error:
             raise InputError(
-                f"{path}: tag SIGMA_95: {error}.", f"Predict again: ./s2cr predict {self.conf_path} --force"
+                f"{path}: tag {uncertainty.WIDTH_TAG}: {error}.",
+                f"Predict again: ./s2cr predict {self.conf_path} --force",
             ) from error
 
     def read_sigma(self, info: samples.SampleInfo) -> Image:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from utils.io import raster
-
-NAME = "SIGMA_95"  # "B04 2.310, B08 2.480": half width in sigmas by band; utils.science.uncertainty reads it
+from utils.science.uncertainty import WIDTH_TAG
 
 
 def sigma_tags(path: Path) -> dict[str, str]:
@@ -15,4 +14,4 @@ def sigma_tags(path: Path) -> dict[str, str]:
     raises  InputError when the raster is missing or unreadable
     """
     tags = raster.info(path).tags
-    return {NAME: tags[NAME]} if NAME in tags else {}
+    return {WIDTH_TAG: tags[WIDTH_TAG]} if WIDTH_TAG in tags else {}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.science import metrics, strict_scores
+from utils.science import metrics, strict_methods, strict_scores
 from utils.science.strict_scores import Sums
 
 Matrix = NDArray[np.float64]
@@ -36,10 +36,7 @@ WORDS = {
     "ensemble_net": "mean of gated bag, season_only and trees_net",
 }
 FROM_FILES = "predictions from files (--predictions), of one run"
-FROZEN = {
-    "res_s1_frozen": "histgbm_res", "res_no_calendar_s1_frozen": "res_no_calendar", "net_s1_frozen": "net_res",
-    "trees_net_s1_frozen": "trees_net",
-}  # fmt: skip
+FROZEN = {**strict_methods.FROZEN, "trees_net_s1_frozen": "trees_net"}
 CANDIDATES = ("trees_net", "histgbm_res", "net_res", "histgbm_bag_gated", "ensemble", "ensemble_net")
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.floating]
 NORMAL_95 = 1.959963984540054  # sigmas
 LEVELS = {"68": (1.0, 0.6826894921370859), "95": (NORMAL_95, 0.95)}  # sigmas of normal errors, wanted share
+WIDTH_TAG = "SIGMA_95"  # of a raster of sigma: widths_text
 STEPS = 100  # shares of removed pixels in a sparsification curve
 
 
