@@ -26,6 +26,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 TOLD_GRACE_S = 0.05  # real seconds between the last look at the waits and the stamp of a request, on a busy machine
+ALLOWED_CONNECTIONS = 4  # by one client at a time, as the Copernicus Data Space has it
+CLOSED_GRACE_S = 0.05  # real seconds in which a connection that its client has closed may still look open here
 GRACE_S = 0.15  # real seconds in which a request may already be under way when a wait is announced
 _PACE_BYTES = 1 << 16
 _TEXT = b"\n<html><body>502 Bad Gateway</body></html>\n"
@@ -148,11 +150,16 @@ class Hub:
     # -- what handlers ask -------------------------------------------------------------------------------------
 
     def connected(self, connection: socket.socket) -> None:
-        """Count the connections that their client has not closed: it closes one before it opens the next, but the
-        thread of the old one may notice later than the new one arrives."""
+        """Count the connections that their client has not closed: it closes one before it opens the next, but word of
+        it comes late on a busy machine. A number above the allowed one counts once it has lasted."""
         with self._lock:
             self._open.add(connection)
-            self.open_most = max(self.open_most, sum(_is_open(one) for one in self._open))
+            seen = list(self._open)
+        until = time.monotonic() + CLOSED_GRACE_S
+        while (most := sum(map(_is_open, seen))) > ALLOWED_CONNECTIONS and time.monotonic() < until:
+            time.sleep(0.002)
+        with self._lock:
+            self.open_most = max(self.open_most, most)
 
     def gone(self, connection: socket.socket) -> None:
         with self._lock:
