@@ -85,6 +85,21 @@ def test_layers_survive_their_configuration() -> None:
     assert np.asarray(Pad2D(1, "symmetric")(row))[0, 1, :, 0].tolist() == [0, 0, 1, 2, 2]
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "constant"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_padding_is_numpys_with_and_without_training_and_where_sizes_are_not_known(mode: str, size: int) -> None:
+    import tensorflow as tf
+
+    from models.layers import Pad2D
+
+    x = np.random.default_rng(3).normal(size=(2, 7, 5, 3)).astype(np.float32)
+    expected = np.pad(x, [(0, 0), (size, size), (size, size), (0, 0)], mode=mode)
+    layer = Pad2D(size, mode)
+    unknown = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+    for found in (layer(x, training=False), layer(x, training=True), unknown(x)):
+        assert np.array_equal(found, expected)
+
+
 def test_unknown_model_lists_the_names() -> None:
     with pytest.raises(
         ConfigError,
