@@ -88,6 +88,15 @@ def test_rows_are_read_once_apart_from_the_mirrored_edges() -> None:
     assert max(b - a for a, b in calls) <= 64
 
 
+def test_the_network_does_not_wait_between_two_rows_of_windows() -> None:
+    plan, calls = WindowPlan(*SCENE.shape, 64, 32), []
+    rows = predict_rows(plan, reader(SCENE[..., None], calls=calls), copy, 1, batch=1, workers=2)
+    for row, image in itertools.islice(rows, 2):
+        # windows that end one stride below those of the row told now are on their way to the network
+        assert max(last for _, last in calls) == row + len(image) + 64
+    rows.close()
+
+
 def test_nodata_stays_nodata_and_empty_windows_are_not_made() -> None:
     valid = np.ones(SCENE.shape, bool)
     valid[:, 150:] = False

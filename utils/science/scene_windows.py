@@ -138,50 +138,89 @@ def predict_rows(
     taken from left to right in full batches, the rows from top to bottom: sums are the same for any part.
     """
     last = plan.rows if last is None else last
-    columns, size = plan.starts(plan.cols), plan.window_px
-    left, right = columns[0], columns[-1] + size
-    weights = window_weights(size, size).astype(np.float32)
-    rows = _Rows(plan, read, left, right)
-    factor = np.ones(bands, np.float32) if scale is None else np.asarray(scale, np.float32)
-    shift = np.zeros(bands, np.float32) if offset is None else np.asarray(offset, np.float32)
-    total = np.zeros((size, right - left, bands), np.float32)
-    weight = np.zeros((size, right - left), np.float32)
-    tops = [top for top in plan.starts(plan.rows) if top < last and top + size > first]
+    sums = _Sums(plan, bands, scale, offset)
     with ThreadPoolExecutor(workers, "windows") as pool:
-        for number, top in enumerate(tops):
-            rows.move(top)
-            per_column = rows.valid.sum(axis=0)
-            least = plan.min_valid * size * size
-            offsets = [c - left for c in columns if per_column[c - left : c - left + size].sum() >= max(least, 1)]
-            for column, image in _images(offsets, rows.x, infer, batch, size, pool, workers):
-                add_window(total, weight, image, weights, column)
-            done = size if number == len(tops) - 1 else plan.stride_px
-            begin, end = max(top, first), min(top + done, last)
-            if end > begin:
-                inside = np.s_[begin - top : end - top, -left : plan.cols - left]
-                yield begin, weighted_mean(total[inside], weight[inside], rows.valid[inside], factor, shift)
-            for sums in (total, weight):
-                sums[: size - plan.stride_px] = sums[plan.stride_px :]
-                sums[size - plan.stride_px :] = 0.0
+        coming: deque[tuple[_Job | _RowEnd, Future[F32] | None]] = deque()
+        for job in _jobs(plan, read, batch, first, last):
+            coming.append((job, pool.submit(infer, job.x) if isinstance(job, _Job) else None))
+            while sum(made is not None for _, made in coming) > workers + 1:  # one waits, so that no thread does
+                yield from sums.take(*coming.popleft())
+        while coming:
+            yield from sums.take(*coming.popleft())
 
 
-def _images(
-    offsets: list[int], x: F32, infer: Infer, batch: int, size: int, pool: ThreadPoolExecutor, workers: int
-) -> Iterator[tuple[int, F32]]:
-    """What the network says of the windows at these columns, from left to right."""
+@dataclass(frozen=True)
+class _Job:
+    """Windows of one row that the network takes together. x (batch, window, window, C); columns of the mirrored rows."""
 
-    def made(chosen: list[int]) -> F32:
-        together = np.empty((batch, size, size, x.shape[-1]), np.float32)
-        for place, offset in zip(together, chosen + chosen[-1:] * (batch - len(chosen)), strict=True):
-            place[...] = x[:, offset : offset + size]
-        return infer(together)
+    x: F32
+    columns: list[int]
 
-    groups = [offsets[begin : begin + batch] for begin in range(0, len(offsets), batch)]
-    coming: deque[Future[F32]] = deque()
-    for number, chosen in enumerate(groups):
-        while len(coming) <= workers and number + len(coming) < len(groups):  # one waits, so that no thread does
-            coming.append(pool.submit(made, groups[number + len(coming)]))
-        yield from zip(chosen, coming.popleft().result(), strict=False)
+
+@dataclass(frozen=True)
+class _RowEnd:
+    """All windows of a row are told: rows begin .. end - 1 of the scene are complete, of which `valid` (rows, cols)."""
+
+    top: int
+    begin: int
+    end: int
+    valid: BoolArray
+
+
+def _jobs(plan: WindowPlan, read: ReadRows, batch: int, first: int, last: int) -> Iterator[_Job | _RowEnd]:
+    """Windows from left to right and from top to bottom; they are copies, so the next rows may be read while the network
+    is still busy with those."""
+    columns, size = plan.starts(plan.cols), plan.window_px
+    left = columns[0]
+    rows = _Rows(plan, read, left, columns[-1] + size)
+    least = max(plan.min_valid * size * size, 1)
+    tops = [top for top in plan.starts(plan.rows) if top < last and top + size > first]
+    for top in tops:
+        rows.move(top)
+        per_column = rows.valid.sum(axis=0)
+        chosen = [c - left for c in columns if per_column[c - left : c - left + size].sum() >= least]
+        for place in range(0, len(chosen), batch):
+            group = chosen[place : place + batch]
+            full = group + group[-1:] * (batch - len(group))
+            yield _Job(np.stack([rows.x[:, c : c + size] for c in full]), group)
+        done = size if top == tops[-1] else plan.stride_px
+        begin, end = max(top, first), min(top + done, last)
+        inside = np.s_[begin - top : max(end, begin) - top, -left : plan.cols - left]
+        yield _RowEnd(top, begin, end, rows.valid[inside].copy())
+
+
+class _Sums:
+    """Weighted sums of the windows over the rows of one row of windows."""
+
+    def __init__(
+        self, plan: WindowPlan, bands: int, scale: Sequence[float] | F32 | None, offset: Sequence[float] | F32 | None
+    ) -> None:
+        columns, size = plan.starts(plan.cols), plan.window_px
+        self._plan, self._left = plan, columns[0]
+        self._weights = window_weights(size, size).astype(np.float32)
+        self._factor = np.ones(bands, np.float32) if scale is None else np.asarray(scale, np.float32)
+        self._shift = np.zeros(bands, np.float32) if offset is None else np.asarray(offset, np.float32)
+        width = columns[-1] + size - columns[0]
+        self._total = np.zeros((size, width, bands), np.float32)
+        self._weight = np.zeros((size, width), np.float32)
+
+    def take(self, job: _Job | _RowEnd, made: Future[F32] | None) -> Iterator[tuple[int, F32]]:
+        """Add what the network said of a job; at the end of a row give the rows that are complete, and move down."""
+        if isinstance(job, _Job):
+            assert made is not None
+            for column, image in zip(job.columns, made.result(), strict=False):
+                add_window(self._total, self._weight, image, self._weights, column)
+            return
+        if job.end > job.begin:
+            inside = np.s_[job.begin - job.top : job.end - job.top, -self._left : self._plan.cols - self._left]
+            yield (
+                job.begin,
+                weighted_mean(self._total[inside], self._weight[inside], job.valid, self._factor, self._shift),
+            )
+        kept = self._plan.window_px - self._plan.stride_px
+        for sums in (self._total, self._weight):
+            sums[:kept] = sums[self._plan.stride_px :]
+            sums[kept:] = 0.0
 
 
 def part_rows(plan: WindowPlan, part: int, parts: int) -> tuple[int, int]:
