@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,8 +120,13 @@ class Context:
         self._extra_outputs.append(Path(path))
         return Path(path)
 
-    def todo(self, ids: Iterable[str], unit: str = "item") -> Iterator[Item]:
-        """Items that are still to be done, in order, with progress. Done ones with intact outputs are left out."""
+    def todo(
+        self, ids: Iterable[str], unit: str = "item", announce: Callable[[list[str]], None] | None = None
+    ) -> Iterator[Item]:
+        """Items that are still to be done, in order, with progress. Done ones with intact outputs are left out.
+
+        announce  hears the names of all that will come, before the first: their work may begin on threads
+        """
         new = list(dict.fromkeys(ids))
         self._planned += new
         mine = self._share(new)
@@ -140,6 +145,8 @@ class Context:
             )
         if self.options.limit is not None and len(waiting) > self.options.limit:
             waiting, self._stopped = waiting[: self.options.limit], True
+        if announce is not None and waiting:
+            announce(waiting)
         for name in progress(waiting, self.stage.name, unit, self.log, self.options.quiet):
             yield Item(self, name)
 

@@ -13,6 +13,7 @@ Example  ./s2cr make_scene confs/simulator.yaml --part 1/4
 
 if not __package__:
     import _direct  # noqa: F401
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,22 +37,58 @@ def run(ctx: Context) -> Report:
     products = SceneProducts(SceneSettings(**settings))
     plans = [*S2_PLANS, *S1_PLANS]
     wanted = ["ground", *(name for name in plans if ctx.conf.scene.decoys or name not in DECOYS)]
-    for item in ctx.todo(wanted, unit="product"):
-        with item:
-            if item.id == "ground":
-                _ground(ctx, item, products, folder)
-            elif item.id in S2_PLANS:
-                path, shares = products.write_s2(item.id, folder / "archive")
-                item.data |= {"name": item.output(path).stem} | shares
-            else:
-                path = products.write_s1(item.id, folder / "archive")
-                item.data["name"] = item.output(path).stem
+    wanted.sort(
+        key=lambda name: name not in ("s1_t0", "s1_wrong_pass")
+    )  # one of each track first: threads share tracks
+    with _Makers(ctx, products, folder) as makers:
+        for item in ctx.todo(wanted, unit="product", announce=makers.begin):
+            with item:
+                paths, data = makers.made(item.id)
+                for path in paths:
+                    item.output(path)
+                item.data |= data
     names = {name: ctx.data_of(name).get("name", "") for name in wanted if name != "ground"}
     if not ctx.partial:
         atomic_json(ctx.output(folder / "scene.json"), _description(ctx, products, names, DECOYS))
     return ctx.report(
         summary=f"{ctx.conf.scene.size_px} x {ctx.conf.scene.size_px} px, {len(names)} products in {folder.name}/archive"
     )
+
+
+class _Makers:
+    """Products made on threads, two at most, before their turn comes: a product keeps one processor busy."""
+
+    def __init__(self, ctx: Context, products: "SceneProducts", folder: Path) -> None:
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        self._ctx, self._products, self._folder = ctx, products, folder
+        self._pool = ThreadPoolExecutor(min(2, len(os.sched_getaffinity(0))), "products")
+        self._coming: dict[str, Future[tuple[list[Path], dict[str, Any]]]] = {}
+
+    def __enter__(self) -> "_Makers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, names: list[str]) -> None:
+        self._products.prepare()
+        self._coming = {name: self._pool.submit(self._make, name) for name in names}
+
+    def made(self, name: str) -> tuple[list[Path], dict[str, Any]]:
+        """Files of an item and its data."""
+        return self._coming.pop(name).result()
+
+    def _make(self, name: str) -> tuple[list[Path], dict[str, Any]]:
+        from utils.io.synth_plans import S2_PLANS
+
+        if name == "ground":
+            return _ground(self._ctx, self._products, self._folder), {}
+        if name in S2_PLANS:
+            path, shares = self._products.write_s2(name, self._folder / "archive")
+            return [path], {"name": path.stem, **shares}
+        path = self._products.write_s1(name, self._folder / "archive")
+        return [path], {"name": path.stem}
 
 
 def _rasters(ctx: Context, folder: Path) -> Report:
@@ -82,22 +119,23 @@ def _rasters(ctx: Context, folder: Path) -> Report:
     return ctx.report(summary=f"{len(wanted)} scenes of {conf.size_px} x {conf.size_px} px in {folder.name}/rasters")
 
 
-def _ground(ctx: Context, item: Any, products: "SceneProducts", folder: Path) -> None:
-    """Heights, truth, outline and preview."""
+def _ground(ctx: Context, products: "SceneProducts", folder: Path) -> list[Path]:
+    """Heights, truth, outline and preview; their paths."""
     from utils.io.synth_products import write_png
     from utils.workflow.files import atomic_json
 
     # no code version and no key in these tags: one seed gives one set of bytes
     tags = {"STAGE": "make_scene", "SOURCE_PRODUCTS": "synthetic", "SEED": str(ctx.conf.scene.seed), "SYNTHETIC": "yes"}
-    for path in products.write_ground(folder, tags):
-        item.output(path)
+    paths = products.write_ground(folder, tags)
     # 5 m inside the pixel edges: the bounding box, snapped outwards to 20 m, is then exactly the intended grid
     lon, lat = products.ring(-5.0, per_side=16)
     points = [[round(float(x), 8), round(float(y), 8)] for x, y in zip(lon[::-1], lat[::-1], strict=True)]
     shape = {"type": "Polygon", "coordinates": [points]}
     feature = {"type": "Feature", "properties": {"name": "synthetic scene"}, "geometry": shape}
-    atomic_json(item.output(folder / "area.geojson"), {"type": "FeatureCollection", "features": [feature]})
-    write_png(item.output(folder / "preview.png"), products.preview())
+    outline, preview = folder / "area.geojson", folder / "preview.png"
+    atomic_json(outline, {"type": "FeatureCollection", "features": [feature]})
+    write_png(preview, products.preview())
+    return [*paths, outline, preview]
 
 
 def _description(

@@ -18,13 +18,14 @@ from utils.workflow.errors import DiskError, InputError
 from utils.workflow.files import atomic_text
 
 CALLS: list[str] = []
+ANNOUNCED: list[list[str]] = []
 BROKEN: dict[str, Exception] = {}
 HOOKS: dict[str, Callable[[Context], None]] = {}
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def toy(ctx: Context) -> Report:
-    for item in ctx.todo([f"i{n}" for n in range(6)], unit="thing"):
+    for item in ctx.todo([f"i{n}" for n in range(6)], unit="thing", announce=ANNOUNCED.append):
         with item:
             CALLS.append(item.id)
             HOOKS.get(item.id, lambda ctx: None)(ctx)
@@ -53,6 +54,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             f"source: import\nwork: {tmp_path}/w\nscene: {{enabled: true, seed: {seed}}}\nreport: {{synthetic: true}}\n{extra}"
         )
         CALLS.clear()
+        ANNOUNCED.clear()
         return CliRunner().invoke(command, [str(conf), *arguments])
 
     yield call
@@ -60,6 +62,13 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 def manifest(tmp_path: Path) -> dict[str, Any]:
     return json.loads((tmp_path / "w/manifests/make_scene.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_what_will_come_is_announced_and_no_more(run: Callable[..., Any]) -> None:
+    assert run("--limit", "2").exit_code == 0 and ANNOUNCED == [["i0", "i1"]] == [CALLS]
+    assert run("--dry-run").exit_code == 0 and ANNOUNCED == []
+    assert run().exit_code == 0 and ANNOUNCED == [["i2", "i3", "i4", "i5"]]
+    assert run().exit_code == 0 and ANNOUNCED == []
 
 
 def test_first_run_then_nothing(run: Callable[..., Any], tmp_path: Path) -> None:

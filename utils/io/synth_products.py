@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,7 +89,10 @@ class Track:
 
 
 class SceneProducts:
-    """Makes the scene when it is first needed, then any product of it. One object per run of the stage."""
+    """Makes the scene when it is first needed, then any product of it. One object per run of the stage.
+
+    Several threads may write products after one has called `prepare`.
+    """
 
     def __init__(self, conf: SceneSettings) -> None:
         x0, y0 = conf.origin
@@ -107,6 +112,11 @@ class SceneProducts:
         # the radar image is a rotated box around the area and must be filled with ground to its corners
         self.pad_px = max(400, math.ceil((1.46 * (conf.size_px + 320) + 240 - conf.size_px) / 2))
         self._tracks: dict[bool, Track] = {}
+        self._locks = {True: threading.Lock(), False: threading.Lock()}  # of the tracks, by descending
+
+    def prepare(self) -> None:
+        """Make what all products share."""
+        self.scene, self.gamma0, self.surface  # noqa: B018 - properties that keep what they make
 
     @cached_property
     def scene(self) -> Scene:
@@ -129,7 +139,10 @@ class SceneProducts:
     @cached_property
     def gamma0(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """gamma nought VV, VH of both dates on the domain."""
-        return sar.gamma_nought(self.scene, 0), sar.gamma_nought(self.scene, 1)
+        scene = self.scene
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(lambda date: sar.gamma_nought(scene, date), (0, 1))
+        return first, second
 
     @property
     def domain(self) -> Grid:
@@ -162,21 +175,25 @@ class SceneProducts:
 
     def track(self, descending: bool) -> Track:
         """Geometry and expected images of one track, made once."""
-        if descending not in self._tracks:
-            height = self.scene.height_m
-            middle = float(height[self.scene.window()].mean())
-            xmin, ymin, xmax, ymax = self.grid.bounds
-            lon, lat = lonlat(np.array([(xmin + xmax) / 2]), np.array([(ymin + ymax) / 2]), self.grid.epsg)
-            orbit = orbit_over(float(lon[0]), float(lat[0]), middle, INCIDENCE_DEG, descending)
-            edge = self.ring(S1_MARGIN_M, per_side=8)
-            outline = np.concatenate(
-                [geodetic_to_ecef(*edge, level) for level in (float(height.min()), float(height.max()))]
-            )
-            grid = radar_grid(orbit, outline, round(middle, 3))
-            power = np.concatenate(self.gamma0)
-            beta0 = beta_nought(height, power, (self.domain.x0, self.domain.y0), 10.0, self.surface, orbit, grid)
-            self._tracks[descending] = Track(orbit, grid, (beta0[:2], beta0[2:]))
-        return self._tracks[descending]
+        with self._locks[descending]:
+            if descending not in self._tracks:
+                self._tracks[descending] = self._made_track(descending)
+            return self._tracks[descending]
+
+    def _made_track(self, descending: bool) -> Track:
+        height = self.scene.height_m
+        middle = float(height[self.scene.window()].mean())
+        xmin, ymin, xmax, ymax = self.grid.bounds
+        lon, lat = lonlat(np.array([(xmin + xmax) / 2]), np.array([(ymin + ymax) / 2]), self.grid.epsg)
+        orbit = orbit_over(float(lon[0]), float(lat[0]), middle, INCIDENCE_DEG, descending)
+        edge = self.ring(S1_MARGIN_M, per_side=8)
+        outline = np.concatenate(
+            [geodetic_to_ecef(*edge, level) for level in (float(height.min()), float(height.max()))]
+        )
+        grid = radar_grid(orbit, outline, round(middle, 3))
+        power = np.concatenate(self.gamma0)
+        beta0 = beta_nought(height, power, (self.domain.x0, self.domain.y0), 10.0, self.surface, orbit, grid)
+        return Track(orbit, grid, (beta0[:2], beta0[2:]))
 
     def write_s1(self, key: str, folder: Path) -> Path:
         """Write one radar product of S1_PLANS; returns its path."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import datetime as dt
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def geolocation(image: GrdImage, n_lines: int = 10, n_points: int = 21) -> Geolo
 
 def _tiff(image: GrdImage, dn: NDArray[np.uint16], grid: Geolocation) -> bytes:
     """Uncompressed TIFF, one strip a line, with the geolocation grid as ground control points."""
-    name = f"/vsimem/s2cr-synth-{os.getpid()}.tiff"
+    name = f"/vsimem/s2cr-synth-{os.getpid()}-{threading.get_ident()}.tiff"
     rows, cols = dn.shape
     dataset = gdal.GetDriverByName("GTiff").Create(
         name, cols, rows, 1, gdal.GDT_UInt16, ["BLOCKYSIZE=1", "PROFILE=GDALGeoTIFF"]

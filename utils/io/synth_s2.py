@@ -8,6 +8,7 @@ grids, per-band masks, auxiliary data) are left out. Fields of origin say "synth
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def jp2_bytes(plane: NDArray[np.uint16] | NDArray[np.uint8], grid: Grid) -> byte
     reference.ImportFromEPSG(grid.epsg)
     memory.SetProjection(reference.ExportToWkt())
     memory.GetRasterBand(1).WriteArray(plane)
-    name = f"/vsimem/s2cr-synth-{os.getpid()}.jp2"
+    name = f"/vsimem/s2cr-synth-{os.getpid()}-{threading.get_ident()}.jp2"
     options = ["REVERSIBLE=YES", "QUALITY=100", "BLOCKXSIZE=1024", "BLOCKYSIZE=1024"]
     try:
         copy = gdal.GetDriverByName("JP2OpenJPEG").CreateCopy(name, memory, options=options)

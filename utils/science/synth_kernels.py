@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hermite(table: F64, place: float, step: float, out: F64) -> None:  # pragma: no cover - compiled
     """Position and velocity at `place` (in steps) by cubic Hermite interpolation of (n, 6) states; error < 1e-7 m at 1 s."""
     k = min(max(int(place), 0), table.shape[0] - 2)
@@ -28,7 +28,7 @@ def _hermite(table: F64, place: float, step: float, out: F64) -> None:  # pragma
         out[i + 3] = d00 * (table[k, i] - table[k + 1, i]) + d10 * table[k, i + 3] + d11 * table[k + 1, i + 3]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _vertex_row(
     height: Any, j: int, step: float, x0: float, y0: float, surface: Any, mid: Any, out: F64
 ) -> None:  # pragma: no cover
@@ -60,7 +60,7 @@ def _vertex_row(
             out[i, q] = p + h * m
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _zero_doppler_time(
     x: F64, t: float, turns: int, table: F64, table0: float, state: F64
 ) -> float:  # pragma: no cover
@@ -82,7 +82,7 @@ def _zero_doppler_time(
     return t
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _ground_range(place: float, dr: float, srgr: F64) -> float:  # pragma: no cover - compiled
     """Ground range in m at `place` (seconds after the first polynomial) and slant range difference dr."""
     k = min(max(int(place), 0), srgr.shape[0] - 2)
@@ -94,7 +94,7 @@ def _ground_range(place: float, dr: float, srgr: F64) -> float:  # pragma: no co
     return float((1 - w) * g0 + w * g1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _facet_area(d1: F64, d2: F64, d3: F64, l0: float, l1: float, l2: float) -> float:  # pragma: no cover - compiled
     """Area of the triangles (d2, d3) and (d3, d1) projected perpendicular to the look l; parts turned away count 0."""
     one = (
@@ -110,7 +110,7 @@ def _facet_area(d1: F64, d2: F64, d3: F64, l0: float, l1: float, l2: float) -> f
     return float(0.5 * (max(one, 0.0) + max(two, 0.0)))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _share(line: float, sample: float, area: float, power: Any, j: int, i: int, out: Any) -> None:  # pragma: no cover
     """Add area * power[:, j, i] to the four cells around (line, sample), bilinearly."""
     a0, b0 = math.floor(line), math.floor(sample)
@@ -126,7 +126,7 @@ def _share(line: float, sample: float, area: float, power: Any, j: int, i: int, 
                 out[q, a0 + a, b0 + b] += weight * power[q, j, i]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def scatter(
     height: Any,
     power: Any,

@@ -75,7 +75,7 @@ def _burn_db(scene: Scene, pol: int) -> F32:
     return np.asarray(np.float32(factor) * scene.radar_severity * weight * wetness, dtype=np.float32)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _smooth_power(re: Any, kernel: Any, weight: float, out: Any, work: Any) -> None:  # pragma: no cover - compiled
     """out += weight * (field smoothed along both axes)^2; the field is larger than out by the kernel's ends."""
     rows, cols = out.shape
