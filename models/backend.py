@@ -93,7 +93,7 @@ def start(threads: int = 0, before_operations: Callable[[], None] | None = None,
             count = 1 if side_by_side else threads or usable_cores()
             with contextlib.suppress(RuntimeError):  # already initialised by the caller, a notebook for example
                 tf.config.threading.set_intra_op_parallelism_threads(count)
-                tf.config.threading.set_inter_op_parallelism_threads(usable_cores() if side_by_side else 1)
+                tf.config.threading.set_inter_op_parallelism_threads(threads or usable_cores())
             tf.config.experimental.enable_op_determinism()
             _divide_cpu(tf)
             if before_operations is None:
