@@ -84,10 +84,13 @@ _SUMS: dict[Any, Any] = {}  # strategy -> its compiled sum
 _JOINED: dict[Cluster, Devices] = {}  # a process joins its workers once, however many runs it trains
 
 
-def start(multi_gpu: bool, environment: Mapping[str, str] | None = None) -> Devices:
+def start(
+    multi_gpu: bool, environment: Mapping[str, str] | None = None, one_thread_per_operation: bool = False
+) -> Devices:
     """Start TensorFlow on the devices of this training.
 
     multi_gpu  key of train.yaml: all visible GPUs, or logical CPUs where S2CR_LOGICAL_CPUS makes several (a rehearsal)
+    one_thread_per_operation  key of train.yaml: for small networks on one device
     raises     ConfigError when several processes were started without multi_gpu, or too late for several workers
     """
     variables = os.environ if environment is None else environment
@@ -99,7 +102,7 @@ def start(multi_gpu: bool, environment: Mapping[str, str] | None = None) -> Devi
                 "Write multi_gpu: true in train.yaml, or start one process.",
             )
         return _workers(cluster)
-    backend.start()
+    backend.start(side_by_side=one_thread_per_operation and not multi_gpu)
     import tensorflow as tf
 
     names = [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]

@@ -74,6 +74,8 @@ def fingerprint(model: ModelConf, train: TrainConf, scaler: dict[str, Any], *dat
         "train_directory", "val_directory", "training_dir", "training_number", "load_model", "path_csv", "keep", "tensorboard",
         "im_saving_step", "weights_saving_step", "checkpoint_steps", "steps_per_execution",
     }  # fmt: skip
+    if not train.one_thread_per_operation:  # younger than the others: runs from before it stay finished
+        without.add("one_thread_per_operation")
     parts = [model.model_dump(mode="json"), train.model_dump(mode="json", exclude=without), scaler, list(data)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

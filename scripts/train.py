@@ -111,7 +111,7 @@ def _train(
         return _train_trees(name, folder, yamls, sets, log)
 
     train, val = (DataSet(samples.load_index(path), samples.reader(path)) for path in sets)
-    found = devices.start(confs[1].multi_gpu)
+    found = devices.start(confs[1].multi_gpu, one_thread_per_operation=confs[1].one_thread_per_operation)
     if found.replicas > 1:
         log.info("%s: trains on %s", name, found.words())
     task = make_task(name, folder, yamls, (train, val), norm, log, data_key, found, facts)

@@ -24,7 +24,7 @@ from models.gan import GanTrainer, draw_targets  # noqa: E402
 from models.predictor import Predictor  # noqa: E402
 from models.run import RunFolder, load_card, load_model  # noqa: E402
 from models.trainer import learning_rate  # noqa: E402
-from models.training import Training, build_trainer  # noqa: E402
+from models.training import Training, build_trainer, fingerprint  # noqa: E402
 from tests.unit.tiny_training import BANDS, MEDIAN, SAR, TINY_GAN, gan_conf, resunet_conf, sample, task  # noqa: E402
 from utils.science.scaler import Scaler  # noqa: E402
 from utils.workflow.errors import ConfigError, InputError, Interrupted  # noqa: E402
@@ -270,3 +270,19 @@ def test_without_validation_samples_the_last_weights_are_exported(
     figures = Training(replace(task(tmp_path, RESUNET, resunet_conf()), val_ids=[])).fit()
     assert figures == {"step": 12}
     assert "validation set is empty" in caplog.text
+
+
+def test_one_thread_an_operation_is_another_training_but_its_absence_is_none() -> None:
+    model, plain = ModelConf(), TrainConf()
+    assert fingerprint(model, TrainConf(one_thread_per_operation=True), {}) != fingerprint(model, plain, {})
+    assert "one_thread_per_operation" not in _fingerprinted(plain)
+    assert "one_thread_per_operation" in _fingerprinted(TrainConf(one_thread_per_operation=True))
+
+
+def _fingerprinted(conf: TrainConf) -> str:
+    """The text that a fingerprint is made of."""
+    seen: list[bytes] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.training.hashlib.sha256", lambda data: seen.append(data) or hashlib.new("sha256", data))
+        fingerprint(ModelConf(), conf, {})
+    return seen[0].decode()
