@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import ModelConf
-from utils.science.pixel_net import CLIP, NetRecipe, PixelNet
+from utils.science.pixel_net import NetRecipe, PixelNet
 from utils.science.trees import Forest, Recipe, fit_bands, predict_bands
 
 Matrix = NDArray[np.float64]
@@ -37,11 +37,7 @@ def facts_of_net(model: ModelConf, fitted: ResModel) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class ResModel:
-    """Forests of the change, one a band; net: the other half of a mean, or None.
-
-    Where a feature lies beyond CLIP standard deviations of the training (water after a training on forest, say), the
-    network would extrapolate: there the trees answer alone, which never leave what they saw.
-    """
+    """Forests of the change, one a band; net: the other half of a mean where its features are known, or None."""
 
     forests: tuple[Forest, ...]
     net: PixelNet | None = None
@@ -49,10 +45,7 @@ class ResModel:
     def predict(self, x: NDArray[np.float32]) -> Matrix:
         """(N, n) change of reflectance for the features `res` (N, F)."""
         found = predict_bands(self.forests, x)
-        if self.net is None:
-            return found
-        far = np.abs((x - self.net.mean) / self.net.spread) > CLIP  # NaN is not known, so not far
-        return np.where(far.any(axis=1)[:, None], found, (found + self.net.predict(x)) / 2)
+        return found if self.net is None else self.net.with_trees(x, found)
 
     def to_arrays(self, bands: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         """Nodes and weights by name."""

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from utils.science import gated, strict, strict_methods, strict_rows
-from utils.science.pixel_net import PixelNet
+from utils.science.pixel_net import CLIP, PixelNet
 from utils.science.strict_methods import Half, Settings
 from utils.science.strict_rows import Rows, Sheet
 from utils.science.trees import Recipe
@@ -146,8 +146,15 @@ def test_models_learn_the_signal_and_the_ablations_do_not(half, fold):
     assert np.allclose(
         found["ensemble"], (found["histgbm_bag_gated"] + found["season_only"] + found["histgbm_res"]) / 3
     )
-    assert np.allclose(found["trees_net"], (found["histgbm_res"] + found["net_res"]) / 2)
-    assert np.allclose(found["trees_net_s1_frozen"], (found["res_s1_frozen"] + found["net_s1_frozen"]) / 2)
+    for both, trees, net, x in (
+        ("trees_net", "histgbm_res", "net_res", test.x), ("trees_net_s1_frozen", "res_s1_frozen", "net_s1_frozen", still),
+    ):  # fmt: skip
+        model = models.plain["net_res"]
+        seen = Sheet(NAMES, BANDS, x).of_set("res")
+        far = (np.abs((seen - model.net.mean) / model.net.spread) > CLIP).any(axis=1)
+        assert far.any() and not far.all()
+        assert np.array_equal(found[both][far], found[trees][far])
+        assert np.allclose(found[both][~far], (found[trees] + found[net])[~far] / 2)
     assert skill["net_res"] > 0.6 and skill["trees_net"] > 0.6 and skill["net_s1_frozen"] < 0.1
     assert np.allclose(found["histgbm_res_shrink"], models.shrink * found["histgbm_res"])
     assert 0.9 < models.shrink <= 1.0

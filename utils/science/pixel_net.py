@@ -77,6 +77,12 @@ class PixelNet:
         parts = [self._predict(x[first : first + _CHUNK]) for first in range(0, len(x), _CHUNK)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.layers[-1][1])))
 
+    def with_trees(self, x: NDArray[np.floating], trees: Matrix) -> Matrix:
+        """(N, n) mean of what trees answered and of `predict`; trees alone where a feature lies beyond CLIP standard
+        deviations of the training (water after a training on forest, say): trees never leave what they saw."""
+        far = (np.abs((x - self.mean) / self.spread) > CLIP).any(axis=1)  # NaN is not known, so not far
+        return np.where(far[:, None], trees, (trees + self.predict(x)) / 2)
+
     def _predict(self, x: NDArray[np.floating]) -> Matrix:
         value = standardised(x, self.mean, self.spread)
         for kernel, bias in self.layers[:-1]:

@@ -190,14 +190,19 @@ class FoldModels:
         out = {name: model.predict(sheet) for name, model in self.plain.items()}
         out |= {name: self.plain[of].predict(frozen) for name, of in FROZEN.items()}
         bag = self.bag.predict(sheet)
-        out["trees_net"] = (out["histgbm_res"] + out["net_res"]) / 2
-        out["trees_net_s1_frozen"] = (out["res_s1_frozen"] + out["net_s1_frozen"]) / 2
+        out["trees_net"] = self._with_trees(sheet, out["histgbm_res"])
+        out["trees_net_s1_frozen"] = self._with_trees(frozen, out["res_s1_frozen"])
         out["histgbm_res_shrink"] = self.shrink * out["histgbm_res"]
         out["histgbm_bag"] = bag.mean
         out["histgbm_bag_gated"] = gated.gated(self.gate, gate_sheet(bag, sheet), bag.mean)
         out["ensemble"] = (out["histgbm_bag_gated"] + out["season_only"] + out["histgbm_res"]) / 3
         out["ensemble_net"] = (out["histgbm_bag_gated"] + out["season_only"] + out["trees_net"]) / 3
         return out
+
+    def _with_trees(self, sheet: Sheet, trees: Matrix) -> Matrix:
+        network = self.plain["net_res"]
+        assert isinstance(network, NetModel)
+        return network.net.with_trees(sheet.of_set(network.features), trees)
 
 
 def fit_fold(half: Half, fold: Fold, fit_net: NetFitter) -> FoldModels:
