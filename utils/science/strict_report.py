@@ -27,7 +27,7 @@ WORDS = {
     "res_no_calendar_s1_frozen": "the one without calendar shown S1(t1) := S1(t0)",
     "net_s1_frozen": "net_res shown S1(t1) := S1(t0)",
     "net_res": "small network on the features of histgbm_res",
-    "trees_net": "mean of histgbm_res and net_res",
+    "trees_net": "mean of histgbm_res and net_res where its features are known, else histgbm_res",
     "trees_net_s1_frozen": "the same shown S1(t1) := S1(t0)",
     "histgbm_res_shrink": "histgbm_res times a constant fitted out of fold",
     "histgbm_bag": "mean of eight fits",
