@@ -88,12 +88,15 @@ def test_rows_are_read_once_apart_from_the_mirrored_edges() -> None:
     assert max(b - a for a, b in calls) <= 64
 
 
-def test_the_network_does_not_wait_between_two_rows_of_windows() -> None:
+@pytest.mark.parametrize(("seen", "ahead_px"), [(True, 64), (False, 32)])
+def test_rows_are_told_soon_and_the_network_does_not_wait_between_them(seen: bool, ahead_px: int) -> None:
     plan, calls = WindowPlan(*SCENE.shape, 64, 32), []
-    rows = predict_rows(plan, reader(SCENE[..., None], calls=calls), copy, 1, batch=1, workers=2)
+    valid = np.full(SCENE.shape, seen)
+    rows = predict_rows(plan, reader(SCENE[..., None], valid, calls), copy, 1, batch=1, workers=2)
     for row, image in itertools.islice(rows, 2):
-        # windows that end one stride below those of the row told now are on their way to the network
-        assert max(last for _, last in calls) == row + len(image) + 64
+        # windows that end one stride below those of the row told now are on their way to the network; where there are
+        # none, nothing is read ahead
+        assert max(last for _, last in calls) == row + len(image) + ahead_px
     rows.close()
 
 

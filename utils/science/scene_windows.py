@@ -143,7 +143,8 @@ def predict_rows(
         coming: deque[tuple[_Job | _RowEnd, Future[F32] | None]] = deque()
         for job in _jobs(plan, read, batch, first, last):
             coming.append((job, pool.submit(infer, job.x) if isinstance(job, _Job) else None))
-            while sum(made is not None for _, made in coming) > workers + 1:  # one waits, so that no thread does
+            # one call waits, so that no thread does; the end of a row waits for nothing
+            while coming and (coming[0][1] is None or sum(made is not None for _, made in coming) > workers + 1):
                 yield from sums.take(*coming.popleft())
         while coming:
             yield from sums.take(*coming.popleft())
