@@ -37,9 +37,8 @@ def run(ctx: Context) -> Report:
     products = SceneProducts(SceneSettings(**settings))
     plans = [*S2_PLANS, *S1_PLANS]
     wanted = ["ground", *(name for name in plans if ctx.conf.scene.decoys or name not in DECOYS)]
-    wanted.sort(
-        key=lambda name: name not in ("s1_t0", "s1_wrong_pass")
-    )  # one of each track first: threads share tracks
+    # one product of each track first: no thread waits for another's track
+    wanted.sort(key=lambda name: name not in ("s1_t0", "s1_wrong_pass"))
     with _Makers(ctx, products, folder) as makers:
         for item in ctx.todo(wanted, unit="product", announce=makers.begin):
             with item:
