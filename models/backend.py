@@ -72,9 +72,11 @@ def _divide_cpu(tensorflow: Any) -> None:
 def start(threads: int = 0, before_operations: Callable[[], None] | None = None, side_by_side: bool = False) -> None:
     """Import TensorFlow quietly, fix its threads and switch deterministic kernels on. Safe to call again.
 
-    threads            intra-operation threads; 0 = the cores this process may use. oneDNN stays on: it halves a step.
+    threads            threads of an operation, and operations at once; 0 = the cores this process may use. oneDNN stays on:
+                       it halves a step.
     side_by_side       every operation on one thread, as many calls of a network at once as there are cores: what predicts
-                       a scene. Threads of one operation wait for one another, so this takes a fifth less processor time
+                       a scene, and trains the smallest networks. Threads of one operation wait for one another, so this
+                       takes a fifth less processor time
     before_operations  called before the first operation (only when TensorFlow was not started before)
     raises             BrokenEnvironmentError when TensorFlow or Keras cannot be imported, ConfigError for a
                        S2CR_LOGICAL_CPUS that is no number: as many devices, to rehearse a training on several GPUs
