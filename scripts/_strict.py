@@ -29,6 +29,7 @@ from utils.workflow.schema import Conf
 SCHEMA = "s2cr.strict/1"
 _CODE = (
     "utils/science/guided.py", "utils/science/res_features.py", "utils/science/trees.py", "utils/science/gated.py",
+    "utils/science/linear.py",
     "utils/science/strict.py", "utils/science/strict_rows.py", "utils/science/strict_methods.py",
     "utils/science/strict_scores.py", "utils/science/metrics.py", "utils/science/indices.py",
     "utils/science/pixel_net.py", "models/pixel_net.py", "utils/io/dated_scenes.py", "utils/io/importer.py", "utils/io/import_layouts.py", "scripts/_strict.py",

@@ -143,6 +143,7 @@ def test_models_learn_the_signal_and_the_ablations_do_not(half, fold):
     assert set(found) == set(strict_methods.METHODS) - {"copy_t0"}
     assert skill["histgbm_res"] > 0.6 and skill["res_no_calendar"] > 0.6
     assert skill["season_only"] < 0.1 and skill["no_s1"] < 0.1 and skill["res_s1_frozen"] < 0.1
+    assert skill["linear_gain"] < 0.1 and skill["ridge_ctx"] < 0.1  # the signal is in no feature that they see
     assert np.allclose(
         found["ensemble"], (found["histgbm_bag_gated"] + found["season_only"] + found["histgbm_res"]) / 3
     )
@@ -158,6 +159,27 @@ def test_models_learn_the_signal_and_the_ablations_do_not(half, fold):
     assert skill["net_res"] > 0.6 and skill["trees_net"] > 0.6 and skill["net_s1_frozen"] < 0.1
     assert np.allclose(found["histgbm_res_shrink"], models.shrink * found["histgbm_res"])
     assert 0.9 < models.shrink <= 1.0
+
+
+def test_linear_rivals_learn_from_clear_dates_alone(half, fold, monkeypatch):
+    seen = set()
+
+    def spy(rows, at):
+        seen.update(rows.pairs[i] for i in np.unique(rows.pair[at]))
+        raise StopIteration
+
+    monkeypatch.setattr(strict_methods, "fit_linear", spy)
+    with pytest.raises(StopIteration):
+        strict_methods.fit_fold(half, fold, linear_net)
+    assert seen and seen <= set(fold.train_pairs) and "2018-11-01" not in {d for pair in seen for d in pair}
+
+
+def test_ridge_finds_a_signal_in_its_features():
+    rows = made([("a", "b")], 2000)
+    change = 0.1 * rows.x[:, [NAMES.index("dVH_mean5")]] * np.array([1.0, 2.0])
+    lit = Rows(NAMES, BANDS, rows.x, change.astype(np.float32), rows.pair, rows.rank, rows.pairs)
+    found = strict_methods.fit_linear(lit, np.arange(1000))["ridge_ctx"].predict(lit.sheet(np.arange(1000, 2000)))
+    assert np.abs(found - change[1000:]).max() < 0.01
 
 
 def test_only_clear_dates_train_the_context_baseline(half, fold, monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from utils.science import indices, res_baselines
+from utils.science import indices, linear, res_baselines
 from utils.science.res_features import SceneFacts, to_db
 
 Image = NDArray[np.floating]
@@ -134,33 +134,22 @@ def fit_linear_gain(samples: Iterable[Labelled]) -> Predictor:
     sums: Matrix | None = None
     for sample in samples:
         good = _good(sample)
-        x = np.asarray(sample.inputs.s2_t0, dtype=np.float64)[good]
-        y = np.asarray(sample.s2_t1, dtype=np.float64)[good]
-        part = np.stack([np.full(x.shape[1], len(x)), x.sum(0), y.sum(0), (x * x).sum(0), (x * y).sum(0)])
+        before = np.asarray(sample.inputs.s2_t0, dtype=np.float64)[good]
+        part = linear.gain_sums(before, np.asarray(sample.s2_t1, dtype=np.float64)[good])
         sums = part if sums is None else sums + part
     if sums is None or sums[0, 0] < 2:
         raise ValueError("no train sample has a clear pixel")
-    n, sx, sy, sxx, sxy = sums
-    spread = n * sxx - sx * sx
-    varies = spread > 1e-12 * n * np.maximum(sxx, 1e-30)
-    gain = np.where(varies, (n * sxy - sx * sy) / np.where(varies, spread, 1.0), 1.0)
-    offset = (sy - gain * sx) / n
-    return lambda inputs: np.asarray(inputs.s2_t0, dtype=np.float64) * gain + offset
+    model = linear.fit_gain(sums)
+    return lambda inputs: model.image(inputs.s2_t0)
 
 
 def fit_ridge_ctx(x: Matrix, y: Matrix) -> Predictor:
     """Ridge regression of the change on the context features; missing values become the train median."""
-    from sklearn.linear_model import Ridge
-    from sklearn.preprocessing import StandardScaler
-
-    medians = np.nanmedian(x, axis=0)
-    scaler = StandardScaler().fit(np.where(np.isfinite(x), x, medians))
-    model = Ridge(alpha=1.0).fit(scaler.transform(np.where(np.isfinite(x), x, medians)), y)
+    model = linear.fit_ridge(x, y)
 
     def predict(inputs: Inputs) -> Matrix:
         planes = features(inputs)
-        flat = planes.reshape(-1, planes.shape[-1])
-        change: Matrix = model.predict(scaler.transform(np.where(np.isfinite(flat), flat, medians)))
+        change = model.predict(planes.reshape(-1, planes.shape[-1]))
         return copy_t0(inputs) + change.reshape(inputs.s2_t0.shape)
 
     return predict

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.science import gated, metrics
+from utils.science import gated, linear, metrics
 from utils.science.gated import Bagged
 from utils.science.pixel_net import PixelNet
 from utils.science.strict import Dated, Fold, date_groups, distant
@@ -32,7 +32,8 @@ PLAIN: dict[str, tuple[str, Recipe, bool]] = {
 FROZEN = {"res_s1_frozen": "histgbm_res", "res_no_calendar_s1_frozen": "res_no_calendar", "net_s1_frozen": "net_res"}
 NETS = ("net_res", "trees_net", "trees_net_s1_frozen")
 BAGGED = ("histgbm_res_shrink", "histgbm_bag", "histgbm_bag_gated", "ensemble", "ensemble_net")
-METHODS = ("copy_t0", *PLAIN, *FROZEN, *NETS, *BAGGED)
+LINEAR = ("linear_gain", "ridge_ctx")  # clear dates only, as histgbm_ctx
+METHODS = ("copy_t0", *LINEAR, *PLAIN, *FROZEN, *NETS, *BAGGED)
 SETS = ("res", "res_no_calendar", "season", "means", "ctx", "no_s1")
 
 
@@ -72,6 +73,32 @@ class NetModel:
 
 
 @dataclass(frozen=True)
+class GainModel:
+    """A gain and an offset of each band."""
+
+    gain: linear.Gain
+
+    def predict(self, sheet: Sheet) -> Matrix:
+        """(N, n) change of reflectance."""
+        return self.gain.change(sheet.columns(sheet.bands))
+
+
+@dataclass(frozen=True)
+class RidgeModel:
+    """Ridge regression of the change on one set of features."""
+
+    features: str
+    ridge: linear.Ridge
+
+    def predict(self, sheet: Sheet) -> Matrix:
+        """(N, n) change of reflectance."""
+        return self.ridge.predict(sheet.of_set(self.features))
+
+
+Model = SetModel | NetModel | GainModel | RidgeModel
+
+
+@dataclass(frozen=True)
 class Bag:
     """Members of a bag, and the probability of a change."""
 
@@ -92,6 +119,17 @@ def changed_rows(sheet: Sheet, change: NDArray[np.floating]) -> Matrix:
 def learn(rows: Rows, at: Positions, features: str, recipe: Recipe, seed: int) -> SetModel:
     """Fit one model on some rows."""
     return SetModel(features, fit_bands(rows.sheet(at).of_set(features), rows.y[at], recipe, seed))
+
+
+def fit_linear(rows: Rows, at: Positions) -> dict[str, Model]:
+    """Both linear rivals on some rows."""
+    sheet, change = rows.sheet(at), rows.y[at].astype(np.float64)
+    before = sheet.columns(sheet.bands).astype(np.float64)
+    gain = linear.fit_gain(linear.gain_sums(before, before + change))
+    return {
+        "linear_gain": GainModel(gain),
+        "ridge_ctx": RidgeModel("ctx", linear.fit_ridge(sheet.of_set("ctx"), change)),
+    }
 
 
 def fit_bag(
@@ -180,7 +218,7 @@ class Half:
 class FoldModels:
     """Every fitted model of a fold."""
 
-    plain: Mapping[str, SetModel | NetModel]
+    plain: Mapping[str, Model]
     bag: Bag
     gate: Forest
     shrink: float
@@ -213,7 +251,7 @@ def fit_fold(half: Half, fold: Fold, fit_net: NetFitter) -> FoldModels:
     """
     rows, settings = half.rows, half.settings
     clear_pairs = {pair for pair in fold.train_pairs if set(pair) <= half.clear}
-    plain: dict[str, SetModel | NetModel] = {}
+    plain = fit_linear(rows, rows.of_pairs(clear_pairs, settings.pixels))
     for name, (features, recipe, only_clear) in PLAIN.items():
         at = rows.of_pairs(clear_pairs if only_clear else set(fold.train_pairs), settings.pixels)
         plain[name] = learn(rows, at, features, recipe, settings.seed)

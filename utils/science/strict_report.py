@@ -18,6 +18,8 @@ Report = dict[str, Any]
 SCHEMA = "s2cr.strict_report/1"
 WORDS = {
     "copy_t0": "S2(t0) as it is",
+    "linear_gain": "a gain and an offset of each band, clear dates only",
+    "ridge_ctx": "ridge regression on context features, clear dates only",
     "histgbm_ctx": "boosted trees, context features, clear dates only",
     "no_s1": "trees on S2(t0) alone, no calendar, no radar",
     "season_only": "trees on S2(t0) and calendar, no radar",
