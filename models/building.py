@@ -8,20 +8,17 @@ from models import registry
 from utils.workflow.errors import ConfigError
 
 if TYPE_CHECKING:
+    from models.config import ModelConf, TrainConf
+    from models.inputs import Units
+    from models.trainer import Trainer
     from models.training import Task
 
 
 def build_trainer(task: Task, total_steps: int) -> Any:
     """Fresh networks and optimisers on the task's devices, weights from the seed."""
-    import keras
-
-    keras.utils.set_random_seed(task.train.seed)
-    keras.config.set_dtype_policy("mixed_bfloat16" if task.train.mixed_precision else "float32")
-    try:
-        with task.devices.scope():
-            trainer = _trainer(task, total_steps)
-    finally:
-        keras.config.set_dtype_policy("float32")  # a process may go on with other networks
+    size = min(task.train.crop_px or task.size_px, task.size_px)
+    with task.devices.scope():
+        trainer = fresh_trainer((task.model, task.train), task.bands, task.units, size, total_steps, task.dates)
     if task.devices.replicas > 1 and not trainer.distributable:
         raise ConfigError(
             f"{task.name}: {task.model.model} trains on one device only.", "Write multi_gpu: false in train.yaml."
@@ -30,12 +27,30 @@ def build_trainer(task: Task, total_steps: int) -> Any:
     return trainer
 
 
-def _trainer(task: Task, total_steps: int) -> Any:
+def fresh_trainer(
+    confs: tuple[ModelConf, TrainConf],
+    bands: tuple[str, ...],
+    units: Units,
+    size_px: int,
+    total_steps: int,
+    dates: int = 2,
+) -> Trainer:
+    """Networks with fresh weights from the seed, in the precision of the configuration, and their optimisers.
+
+    size_px  side of the training crops
+    """
+    import keras
+
     from models.trainers import make_trainer
 
-    generator = registry.build(task.model, len(task.bands), task.dates)
-    size = min(task.train.crop_px or task.size_px, task.size_px)
-    return make_trainer(generator, task.model, task.train, total_steps, size, task.units, task.bands, task.dates)
+    model, train = confs
+    keras.utils.set_random_seed(train.seed)
+    keras.config.set_dtype_policy("mixed_bfloat16" if train.mixed_precision else "float32")
+    try:
+        generator = registry.build(model, len(bands), dates)
+        return make_trainer(generator, model, train, total_steps, size_px, units, bands, dates)
+    finally:
+        keras.config.set_dtype_policy("float32")  # a process may go on with other networks
 
 
 def synchronise(networks: dict[str, Any], on: bool) -> None:

@@ -90,6 +90,7 @@ class Trainer(ABC):
         self.strategy = tf.distribute.get_strategy()
         self.keeps_gradients = True  # False before the first step: none leaves the graph, where buffers are used again
         self.last_gradients: Gradients = {}
+        self._seeded: list[Any] | None = None  # layers that draw numbers, looked for once
         self.networks: dict[str, Any] = {"generator": generator}
         self.optimisers: dict[str, tuple[Any, float]] = {}
         self.average = (
@@ -169,7 +170,9 @@ class Trainer(ABC):
         for optimiser, base in self.optimisers.values():
             optimiser.learning_rate = learning_rate(base, self.conf, step, self.total_steps)
         first = self.first_replica()
-        for number, layer in enumerate(self._dropouts()):
+        if self._seeded is None:
+            self._seeded = self._dropouts()
+        for number, layer in enumerate(self._seeded):
             copies = self.strategy.experimental_local_results(layer.seed_generator.state.value)
             for replica, copy in enumerate(copies, first):
                 words = [(self.conf.seed + 7919 * replica) % 2**32, (step * 1009 + number) % 2**32]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts import _strict_networks
 from scripts._provenance import code_version, package_versions
 from scripts._strict import Strict, as_sums, chosen_place, load_places
 from utils.io import strict_plot
@@ -22,16 +23,23 @@ from utils.workflow.files import atomic_json, atomic_text
 MARKS = ("<!-- strict split: begin, written by ./s2cr strict -->", "<!-- strict split: end -->")
 REDUCED = {
     "strict.pixels": 6000, "strict.bag_pixels": 2000, "strict.inner_pixels": 1000, "strict.partly_clear": 1.0,
+    "strict.networks": [],
 }  # fmt: skip
-REDUCED_WORDS = " REDUCED FORM: a tenth of the pixels, clear dates only, left to right only."
+REDUCED_WORDS = " REDUCED FORM: a tenth of the pixels, clear dates only, left to right only; networks only where named."
 
 
-def overrides(seeds: str | None, reduced: bool) -> dict[str, Any]:
+def overrides(seeds: str | None, reduced: bool, networks: str | None, steps: int | None) -> dict[str, Any]:
     """Configuration keys that options replace.
 
-    raises  UsageError for seeds that are no whole numbers
+    networks  names with commas, "none" for none of them
+    raises    UsageError for seeds that are no whole numbers, and for unknown networks
     """
     out: dict[str, Any] = dict(REDUCED) if reduced else {}
+    if networks is not None:
+        names = [name.strip() for name in networks.split(",") if name.strip() not in ("", "none")]
+        out["strict.networks"] = list(_strict_networks.check_names(names))
+    if steps is not None:
+        out["strict.network_steps"] = steps
     if seeds is not None:
         try:
             out["strict.seeds"] = [int(text) for text in seeds.split(",")]
@@ -69,6 +77,13 @@ class PlaceRun:
         """Fit and judge one part of the folds, for runs side by side; no report."""
         for _ in self.judged.results(self.conf.strict.seeds, part):
             pass
+        for _ in self._networks(part):
+            pass
+
+    def _networks(self, part: tuple[int, int] = (1, 1)) -> Iterator[dict[str, Any]]:
+        own = self.conf.strict
+        names = _strict_networks.check_names(own.networks)
+        return _strict_networks.results(self.judged, names, own.network_steps, own.network_seeds, part)
 
     def report(self, predictions: Mapping[str, Path]) -> dict[str, Any]:
         """Fit and judge what is missing, write strict.json and strict.png, return the report.
@@ -81,15 +96,24 @@ class PlaceRun:
             shrink.append(result["shrink"])
             for name, parts in result["methods"].items():
                 sums.setdefault(name, {}).setdefault(seed, []).append(as_sums(parts))
+        networks = list(self._networks())
+        for result in networks:
+            sums.setdefault(result["network"], {}).setdefault(result["seed"], []).append(as_sums(result["sums"]))
         order = [*METHODS, *sorted(set(sums) - set(METHODS))]
         pooled = {name: {seed: merged(parts) for seed, parts in sums[name].items()} for name in order if name in sums}
+        told: dict[str, str] = {}
         for name, folder in predictions.items():
             found = self.judged.judged_files(folder)
             if found is not None:
-                pooled[name] = {0: as_sums(found)}
+                pooled[name], told[name] = {0: as_sums(found)}, _about(folder)
         judge = self.conf.evaluate
         report = strict_report.build(
-            self.place.name, pooled, self._facts(shrink), len(self.place.bands), judge.bootstrap, judge.seed
+            self.place.name,
+            pooled,
+            self._facts(shrink, networks, told),
+            len(self.place.bands),
+            judge.bootstrap,
+            judge.seed,
         )
         report = dict(plain(report))
         name = "strict_reduced" if self.reduced else "strict"
@@ -97,7 +121,9 @@ class PlaceRun:
         strict_plot.write(self.layout.reports / f"{name}.png", [report], goals())
         return report
 
-    def _facts(self, shrink: Sequence[float]) -> dict[str, Any]:
+    def _facts(
+        self, shrink: Sequence[float], networks: Sequence[Mapping[str, Any]], told: Mapping[str, str]
+    ) -> dict[str, Any]:
         own, dates = self.conf.strict, self.place.dates
         clear = [date for date in dates if date.clear]
         folds = self.judged.folds
@@ -113,10 +139,19 @@ class PlaceRun:
                 "score": own.score, "draws": self.conf.evaluate.bootstrap, "reduced": self.reduced,
                 "s1_average": self.conf.import_data.s1_average,
                 "train_pairs": [min(len(f.train_pairs) for f in folds), max(len(f.train_pairs) for f in folds)],
-                "shrink": [min(shrink), max(shrink)],
+                "shrink": [min(shrink), max(shrink)], "networks": _strict_networks.facts_of(networks),
+                "from_files": dict(told),
             },
             "provenance": {"code": code_version(), "packages": package_versions(), "date": time.strftime("%Y-%m-%d")},
         }  # fmt: skip
+
+
+def _about(folder: Path) -> str:
+    """First line of about.txt beside predictions, which tells how they were made; empty where there is none."""
+    try:
+        return (folder / "about.txt").read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _span(area: Any) -> list[int]:

@@ -72,8 +72,10 @@ def test_reduced_table_beside_the_goals(tmp_path: Path) -> None:
     confs = [conf_in(tmp_path, name) for name in ("belgium", "finland")]
     folds = [fold for fold in json.loads(call("strict", confs[1], "--folds")[1]) if fold["tests"] == "right"]
     files = copies(tmp_path, folds, "finland")
+    (files / "about.txt").write_text("copies of the image of t0\n")
     page = tmp_path / "results.md"
-    code, text = call("strict", *confs, "--reduced", "--predictions", f"copied={files}", "--page", page)
+    words = ["strict", *confs, "--reduced", "--networks", "resunet_tiny", "--steps", 12, "--page", page]
+    code, text = call(*words, "--predictions", f"copied={files}")
     print(text)
     assert code == 0
     belgium, finland = (
@@ -87,11 +89,18 @@ def test_reduced_table_beside_the_goals(tmp_path: Path) -> None:
             0.0, abs=1e-12
         )  # of sums in another order
         assert len(report["goals"]) >= 6
+        made = report["facts"]["networks"]["resunet_tiny"]
+        assert made["parameters"] == 23612 and made["steps"] == 12
+        assert (
+            own["resunet_tiny"]["strata"]["all"]["psnr"]["value"] > own["copy_t0"]["strata"]["all"]["psnr"]["value"] - 3
+        )
     copied, copy = (finland["methods"][name]["strata"]["all"] for name in ("copied", "copy_t0"))
     assert copied["psnr"] == copy["psnr"] and copied["sam_deg"] == copy["sam_deg"]
+    assert "`copied`: predictions from files (--predictions), of one run: copies of the image of t0" in page.read_text()
+    assert "`resunet_tiny`: network of 23,612 parameters, 12 steps of 4 crops of 28 and 48 px" in page.read_text()
     assert "REDUCED FORM" in page.read_text() and page.with_name("results_strict.png").read_bytes()[:4] == b"\x89PNG"
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/strict_reduced/*/*.json")}
-    assert len(before) == 11 and call("strict", *confs, "--reduced", "--page", page)[0] == 0
+    assert len(before) == 22 and call(*words)[0] == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}, "finished folds were computed again"
     assert page.read_text().count("## Strict split") == 1
 
@@ -99,6 +108,7 @@ def test_reduced_table_beside_the_goals(tmp_path: Path) -> None:
 def test_errors_are_sentences(tmp_path: Path) -> None:
     conf = conf_in(tmp_path, "finland")
     assert call("strict", conf, "--seeds", "1,x")[0] == 2
+    assert call("strict", conf, "--networks", "nowhere")[0] == 2
     conf.write_text(conf.read_text().replace("site: 0060c0a5", "site: nowhere"))
     assert call("strict", conf, "--folds")[0] == 65
     conf.write_text(

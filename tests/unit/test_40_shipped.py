@@ -26,7 +26,7 @@ NAMES = sorted(path.name for path in (ROOT / "GAN_confs").glob("model*tiny.yaml"
 
 def test_every_network_has_a_tiny_file() -> None:
     models = {load_yaml_model(ROOT / "GAN_confs" / name, ModelConf).model for name in NAMES}
-    assert models >= {"published_gan", "cyclegan", "resunet", "resunet_gan"}
+    assert models >= {"published_gan", "cyclegan", "dsen2cr", "resunet", "resunet_gan"}
 
 
 @pytest.mark.slow

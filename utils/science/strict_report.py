@@ -263,6 +263,32 @@ def markdown(reports: Sequence[Mapping[str, Any]], picture: str, link: Callable[
                 f"| {g['method']} | {g['what']} | {g['goal']:g} | {g['reached']:.2f} | {'ok' if g['ok'] else 'short'} |"
                 for g in report["goals"]
             ]
-    used = dict.fromkeys(name for report in reports for name in report["methods"])
-    out += ["", *(f"- `{name}`: {WORDS.get(name, FROM_FILES)}" for name in used)]
-    return "\n".join(out) + "\n"
+    return "\n".join([*out, "", *_legend(reports)]) + "\n"
+
+
+def _legend(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each method of the tables is."""
+    networks, files = ([report["facts"].get(key, {}) for report in reports] for key in ("networks", "from_files"))
+    out = []
+    for name in dict.fromkeys(name for report in reports for name in report["methods"]):
+        made = [found[name] for found in networks if name in found]
+        told = next((found[name] for found in files if found.get(name)), "")
+        words = (
+            f"{FROM_FILES}{told and ': '}{told}"
+            if any(name in found for found in files)
+            else WORDS.get(name, FROM_FILES)
+        )
+        out.append(f"- `{name}`: {network_words(made) if made else words}")
+    return out
+
+
+def network_words(made: Sequence[Mapping[str, int]]) -> str:
+    """How a network was trained, of one or several places."""
+
+    def told(key: str) -> str:
+        return " and ".join(dict.fromkeys(f"{one[key]:,}" for one in made))
+
+    return (
+        f"network of {told('parameters')} parameters, {told('steps')} steps of {told('batch')} crops of {told('side_px')} px"
+        " on each fold, the last weights; nothing was chosen"
+    )

@@ -285,6 +285,10 @@ class Strict(Section):
     pixels: int = key(60000, "Pixels that a model sees.", "pixels", ge=100)
     bag_pixels: int = key(20000, "Pixels that each member of a bag sees.", "pixels", ge=100)
     inner_pixels: int = key(10000, "The same for the fits behind gate and shrink factor.", "pixels", ge=100)
+    networks: Strings = key((), "Networks of GAN_confs that are trained on every fold as well, published_gan_tiny say.")
+    network_steps: int | None = key(None, "Steps of each of their trainings; empty = those of its train.yaml.", ge=1)
+    network_px: int = key(56, "Largest side of their training crops and windows of prediction.", "pixels", ge=8)
+    network_seeds: Integers = key((1,), "Seeds of their trainings.", min_length=1)
 
 
 class Report(Section):
