@@ -138,7 +138,7 @@ bench: env ## the quick benchmarks, one line a figure; bench-NAME runs one (ARGS
 bench-%: env
 	@PYTHONPATH=$(CURDIR) $${S2CR_ENV:-.venv}/bin/python -m bench $* $(ARGS)
 results: env ## the chain on the real sample sets (needs S2CR_DATA)
-	@bash_scripts/results.sh
+	@bash_scripts/results.sh $(ARGS)
 clean-demo: ## delete the demo's work directory
 	rm -rf work/demo
 

@@ -55,12 +55,15 @@ _NOT_ASKED = {
 
 def known() -> dict[str, tuple[Path, Path]]:
     """Networks with both of their files in GAN_confs: name -> model.yaml, train.yaml."""
+    from models import registry
+    from models.config import ModelConf
+
     out = {}
     for path in sorted(_CONFS.glob("model*.yaml")):
         train = path.with_name(path.name.replace("model", "train", 1))
         stem = path.stem.removeprefix("model").removeprefix("_")
         name = stem if stem not in ("", "tiny") else "_".join(filter(None, (PUBLISHED, stem)))
-        if train.exists() and name not in ("histgbm_res", "trees_net"):
+        if train.exists() and not registry.spec_of(config.load_yaml_model(path, ModelConf)).trees:
             out[name] = (path, train)
     return out
 
@@ -91,7 +94,7 @@ class Network:
 
     def __init__(self, name: str, judged: Strict, steps: int | None) -> None:
         self.name, self.judged, self.place = name, judged, judged.place
-        self.files, self.asked_steps = known()[name], steps
+        self.files, self._asked_steps = known()[name], steps
         self._fitters: dict[tuple[int, int], Fitter] = {}
         self._digest = hashlib.sha256()
         for scene in self.place.scenes:
@@ -106,6 +109,13 @@ class Network:
         from models.session import load_confs
 
         return load_confs(*self.files)
+
+    @cached_property
+    def steps(self) -> int:
+        """Of every training: all folds of a place are equal in this."""
+        _, train = self.confs
+        most = max(len(fold.train_pairs) for fold in self.judged.folds)
+        return self._asked_steps or train.epoch * (train.steps_per_epoch or -(-most // train.batch_size))
 
     def result(self, fold: Fold, seed: int) -> dict[str, Any]:
         """Sums of a fold; computed and written at once where they are not there yet."""
@@ -126,7 +136,7 @@ class Network:
         """Changes with everything that the result depends on."""
         conf = self.judged.conf
         facts = [
-            fold.train_pairs, fold.test_pairs, seed, self.asked_steps, conf.strict.network_px, conf.strict.block_px,
+            fold.train_pairs, fold.test_pairs, seed, self.steps, conf.strict.network_px, conf.strict.block_px,
             conf.strict.score, conf.evaluate.changed_threshold, conf.normalise.model_dump(mode="json"),
         ]  # fmt: skip
         areas = fold.train_area.tobytes() + fold.test_area.tobytes()
@@ -161,11 +171,8 @@ class Network:
         if key not in self._fitters:
             model, train = self.confs
             train = train.model_copy(update={"seed": seed})
-            steps = self.asked_steps or train.epoch * (
-                train.steps_per_epoch or -(-len(fold.train_pairs) // train.batch_size)
-            )
             side = min(key[1], self.judged.conf.strict.network_px)
-            self._fitters[key] = Fitter(model, train, self.place.bands, side, steps)
+            self._fitters[key] = Fitter(model, train, self.place.bands, side, self.steps)
         return self._fitters[key]
 
     def scaler(self, fold: Fold) -> Scaler:
