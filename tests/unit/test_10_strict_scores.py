@@ -104,12 +104,39 @@ def test_difference_needs_the_same_cells():
         strict_report.difference(first, second, "all", "psnr", 4, 10, 0)
 
 
+def test_page_tells_how_networks_and_files_were_made():
+    sums = {name: {1: sums_of(0.1)} for name in ("copy_t0", "resunet_tiny", "told", "untold")}
+    made = {"parameters": 23612, "steps": 960, "batch": 4, "side_px": 28}
+    facts = {"networks": {"resunet_tiny": made}, "from_files": {"told": "by hand", "untold": ""}}
+    other = {"networks": {"resunet_tiny": {**made, "side_px": 48}}, "from_files": {}}
+    reports = [strict_report.build("p", sums, {"title": "t", "facts": each}, 4, 20, 0) for each in (facts, other)]
+    page = strict_report.markdown(reports, "a.png", lambda _: "")
+    assert "- `resunet_tiny`: network of 23,612 parameters, 960 steps of 4 crops of 28 and 48 px on each fold" in page
+    assert f"- `told`: {strict_report.FROM_FILES}: by hand\n" in page
+    assert f"- `untold`: {strict_report.FROM_FILES}\n" in page
+
+
+def test_places_are_told_in_one_order_however_they_were_read():
+    sums = sums_of(0.1)
+    own = {
+        "strata": strict_scores.figures(sums, 4, 20, 0),
+        "gain_db": strict_scores.gain_interval(sums, sums_of(0.0), 4, 20, 0),
+    }
+    names = ["by_range", "relative", "copy_t0", "relative_half", "histgbm_res"]
+    case = {"train": ["a"], "test": "b", "pairs": 2, "pairs_inside": 1, "shrink": 0.5}
+    rows = [
+        strict_report.place_rows([{**case, "methods": dict.fromkeys(order, own)}]) for order in (names, names[::-1])
+    ]
+    assert rows[0] == rows[1] and rows[0][1][2] == "copy_t0" and len(rows[0]) == 6
+
+
 def test_table_and_page_name_what_is_short():
     sums = {"copy_t0": {1: sums_of(0.0)}, "histgbm_res": {1: sums_of(0.1), 2: sums_of(0.2)}}
     report = strict_report.build("belgium", sums, {"title": "the place"}, 4, 50, 0)
     page = strict_report.markdown([report], "a.png", lambda _: "made so")
     assert "### the place" in page and "made so" in page and "![Skill on changed pixels, with intervals](a.png)" in page
     assert "| histgbm_res | skill on changed pixels | 0.5 | 0.28 | short |" in page
+    assert "- `copy_t0`: S2(t0) as it is" in page
     row = next(line for line in page.splitlines() if line.startswith("| histgbm_res | ") and "[" in line)
     assert "0.19 to 0.36 (2)" in row
     assert any(line.endswith("short") for line in strict_report.text_lines(report))

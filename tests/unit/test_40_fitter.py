@@ -55,6 +55,7 @@ def test_every_training_starts_from_the_same_weights(model: ModelConf, load, cha
     assert np.array_equal(first, Fitter(model, TRAIN, BANDS, 20, 6).fit(IDS, load, UNITS, {})(x))
 
 
+@pytest.mark.slow
 def test_other_units_get_graphs_of_their_own() -> None:
     conf = TRAIN.model_copy(update={"loss_weights": TRAIN.loss_weights.model_copy(update={"sam": 0.5})})
     darker = inputs.Units(UNITS.scale * 0.1, UNITS.offset * 0.1, UNITS.db_slope)
@@ -66,6 +67,7 @@ def test_other_units_get_graphs_of_their_own() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_fitted_network_beats_the_copy_on_what_it_saw() -> None:
     one = Fitter(RESUNET, TRAIN.model_copy(update={"lr": 5e-3}), BANDS, 24, 80)
     seen = [tile(name) for name in IDS]

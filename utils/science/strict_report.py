@@ -269,7 +269,9 @@ def markdown(reports: Sequence[Mapping[str, Any]], picture: str, link: Callable[
 
 def _legend(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     """What each method of the tables is."""
-    networks, files = ([report["facts"].get(key, {}) for report in reports] for key in ("networks", "from_files"))
+    networks, files = (
+        [report.get("facts", {}).get(key, {}) for report in reports] for key in ("networks", "from_files")
+    )
     out = []
     for name in dict.fromkeys(name for report in reports for name in report["methods"]):
         made = [found[name] for found in networks if name in found]
