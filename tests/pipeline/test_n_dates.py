@@ -15,6 +15,7 @@ from utils.io import raster, samples
 from utils.science.scaler import Scaler
 
 STAGES = ("import_data", "tile", "build_dataset", "split", "normalise", "train", "predict", "evaluate")
+pytestmark = pytest.mark.slow
 ORDER = [2, 1, 0, 3]  # R, G, B, NIR of the input file
 
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from utils.io import raster, samples
 
@@ -34,6 +35,7 @@ def _run(stage: str, conf: Path, *options: str) -> subprocess.CompletedProcess[s
     return subprocess.run([ROOT / "s2cr", stage, conf, *options], capture_output=True, text=True, cwd=ROOT, check=False)
 
 
+@pytest.mark.slow
 def test_generated_scenes_become_a_dataset(tmp_path: Path) -> None:
     conf = tmp_path / "sim.yaml"
     (tmp_path / "default.yaml").write_text((ROOT / "confs/default.yaml").read_text(encoding="utf-8"), encoding="utf-8")

@@ -42,7 +42,9 @@ def gan_tile(name: str) -> inputs.Tile:
 IDS = ["1", "2", "3"]
 
 
-@pytest.mark.parametrize(("model", "load", "channels"), [(RESUNET, tile, 11), (GAN, gan_tile, 8)])
+@pytest.mark.parametrize(
+    ("model", "load", "channels"), [pytest.param(RESUNET, tile, 11, marks=pytest.mark.slow), (GAN, gan_tile, 8)]
+)
 def test_every_training_starts_from_the_same_weights(model: ModelConf, load, channels: int) -> None:
     one = Fitter(model, TRAIN, BANDS, 20, 6)
     assert one.side_px == 20 and one.train.crop_px == 20

@@ -106,6 +106,7 @@ def check_same_mean(folder: Path, model: ModelConf, conf: TrainConf) -> None:
     assert min(temperature.values()) > 0
 
 
+@pytest.mark.slow
 def test_the_mean_is_the_same_to_the_bit(tmp_path: Path) -> None:
     check_same_mean(tmp_path, RESUNET, resunet_conf(head=HEAD))
 

@@ -108,6 +108,7 @@ def test_gan_predict_writes_reflectance_beside_its_input(trained: Path, work: Pa
     assert np.abs(image - before).mean() < 0.2  # a few steps away from S2(t0), in reflectance
 
 
+@pytest.mark.slow
 def test_a_run_with_an_uncertainty_head_writes_sigma_beside(trained: Path, work: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.yaml"
     model.write_text(MODEL.replace("model_name: small", "model_name: told\nuncertainty: true"))
