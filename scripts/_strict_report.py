@@ -54,6 +54,7 @@ class PlaceRun:
     def __init__(self, path: Path, changes: Mapping[str, Any], reduced: bool, log: logging.Logger) -> None:
         self.path, self.reduced = path, reduced
         self.conf = config.load(path, changes)
+        _strict_networks.check_names(self.conf.strict.networks)  # before hours of trees, not after them
         self.layout = config.layout_of(self.conf)
         self.place = chosen_place(self.conf, load_places(self.conf))
         folder = "strict_reduced" if reduced else "strict"
@@ -82,8 +83,7 @@ class PlaceRun:
 
     def _networks(self, part: tuple[int, int] = (1, 1)) -> Iterator[dict[str, Any]]:
         own = self.conf.strict
-        names = _strict_networks.check_names(own.networks)
-        return _strict_networks.results(self.judged, names, own.network_steps, own.network_seeds, part)
+        return _strict_networks.results(self.judged, own.networks, own.network_steps, own.network_seeds, part)
 
     def report(self, predictions: Mapping[str, Path]) -> dict[str, Any]:
         """Fit and judge what is missing, write strict.json and strict.png, return the report.
