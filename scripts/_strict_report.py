@@ -146,6 +146,14 @@ class PlaceRun:
         }  # fmt: skip
 
 
+def check_given(predictions: Mapping[str, Path], runs: Sequence[PlaceRun]) -> None:
+    """raises  UsageError for predictions that bear the name of a method: one row would hide the other"""
+    taken = {*METHODS, *(name for one in runs for name in one.conf.strict.networks)}
+    for name, folder in predictions.items():
+        if name in taken:
+            raise UsageError(f"--predictions {name}={folder}: {name} is in the table already.", "Give it another name.")
+
+
 def _about(folder: Path) -> str:
     """First line of about.txt beside predictions, which tells how they were made; empty where there is none."""
     try:

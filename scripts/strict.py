@@ -65,6 +65,7 @@ def run(
         given = {name: Path(folder) for name, _, folder in (text.partition("=") for text in predictions)}
         changes = _strict_report.overrides(seeds, reduced, networks, steps)
         runs = [_strict_report.PlaceRun(path, changes, reduced, log) for path in confs]
+        _strict_report.check_given(given, runs)
         if folds:
             click.echo(json.dumps([fold for one in runs for fold in one.folds()], indent=1))
             return

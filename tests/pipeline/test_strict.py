@@ -109,6 +109,8 @@ def test_errors_are_sentences(tmp_path: Path) -> None:
     conf = conf_in(tmp_path, "finland")
     assert call("strict", conf, "--seeds", "1,x")[0] == 2
     assert call("strict", conf, "--networks", "nowhere")[0] == 2
+    for name in ("histgbm_res", "resunet_tiny"):
+        assert call("strict", conf, "--folds", "--predictions", f"{name}={tmp_path}")[0] == 2
     text = conf.read_text()
     conf.write_text(text.replace("resunet_tiny, resunet_gan_tiny", "resunet_tony"))
     assert call("strict", conf, "--folds")[0] == 2, "a network that is not there is told before any fold"
